@@ -1,0 +1,254 @@
+"""What the steps and the connectors agree on: pages in, writes out, and errors that say what to do.
+
+A connector is plain Python over HTTP. It knows its platform's addresses, words and limits, and nothing of Prefect, of the
+state, of the other connectors or of the consent rules. Fetching yields raw records; shaping is a pure function from records to
+a frame of `schemas`; sending takes writes and answers for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+import polars as pl
+
+from schemas.words import WriteState
+
+Record = dict[str, Any]
+
+PROFILE_FIELDS = (
+    "first_name",
+    "last_name",
+    "language",
+    "country",
+    "city",
+    "postcode",
+    "phone",
+    "customer_group",
+    "orders_count",
+    "total_spent",
+    "currency",
+    "first_ordered_on",
+    "last_ordered_on",
+)
+"""What we own at the ESP by default (behaviour 7.7); connectors say how their platform calls and types each of them.
+
+`orders_count` is a number, `total_spent` a money string in `currency` (the currency of most of the person's orders), dates are
+ISO dates, everything else is text; null empties the field.
+"""
+
+
+class ConnectorError(Exception):
+    """Something went wrong at the other side. The message is one sentence for a person and holds no secret and no address."""
+
+
+class SetupError(ConnectorError):
+    """Stop: somebody must change something (key, URL, permission, list). The sentence says what."""
+
+
+class TryLater(ConnectorError):
+    """The other side is unavailable or busy beyond our patience: run again later. Nothing is lost meanwhile."""
+
+
+class RefusedCall(ConnectorError):
+    """The other side understood one call and refused it (4xx). A connector turns it into outcomes or into a `SetupError`."""
+
+    def __init__(self, status: int, code: str, message: str, body: Any = None) -> None:
+        super().__init__(f"{status} {code}: {message}")
+        self.status, self.code, self.message, self.body = status, code, message, body
+
+
+@dataclass(frozen=True)
+class Page:
+    """Raw records of one answer, stored before the cursor moves.
+
+    The records held true at some moment between `asked_at` and `answered_at` (our clock, UTC). `cursor` is where to go on after
+    this page, opaque to everybody but the connector. `complete` is true on the last page of a listing that provably missed
+    nothing; a listing that ends without it means "cannot tell".
+    """
+
+    records: list[Record]
+    asked_at: datetime
+    answered_at: datetime
+    cursor: str | None = None
+    complete: bool = False
+    announced: int | None = None
+
+
+@dataclass(frozen=True)
+class Write:
+    """One planned write. `payload` is in our words; `key` is the entity's id in the ledger (an address, an order id, ...).
+
+    `known`: an earlier write of this entity was acknowledged, so the other side has it already.
+    """
+
+    write_id: str
+    key: str
+    payload: dict[str, Any]
+    known: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one write. `message` is a sentence without addresses; `code` is the platform's own word."""
+
+    write_id: str
+    state: WriteState
+    code: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `shopsync check`."""
+
+    level: Literal["ok", "warning", "error"]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Which shop answers: `home` is the address it believes in, `shop_id` an id of its own where it has one."""
+
+    home: str
+    shop_id: str | None = None
+
+
+@dataclass(frozen=True)
+class ShopCapabilities:
+    """What a shop platform can do. Flows ask these, never a platform's name."""
+
+    customers_changed_since: bool
+    orders_changed_since: bool
+    consent_write_back: bool
+    guest_consent_write_back: bool
+    bounce_write_back: bool
+    webhooks: bool
+    deletions_visible: bool
+    batch_size: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EspCapabilities:
+    """What an ESP platform can do. `writes` are the kinds `send` takes, in the order in which they must go."""
+
+    changed_since: bool
+    bounces_visible: bool
+    webhooks: bool
+    double_opt_in: bool
+    writes: tuple[str, ...]
+    batch_size: dict[str, int]
+    notes: tuple[str, ...] = field(default=())
+
+
+class Shop(Protocol):
+    """A shop platform. One instance serves one shop of one connection."""
+
+    platform: str
+    tag: str
+    capabilities: ShopCapabilities
+
+    def check(self) -> list[Finding]:
+        """Credentials, permissions and traps, without changing anything. Raises SetupError where nothing can work."""
+        ...
+
+    def fingerprint(self) -> Fingerprint: ...
+
+    def customers(self, cursor: str | None = None) -> Iterator[Page]:
+        """Every account (cursor None), or those changed since the cursor where the platform can tell."""
+        ...
+
+    def customers_by_id(self, ids: Sequence[str]) -> Iterator[Page]:
+        """The accounts with these ids; one that does not come back does not exist."""
+        ...
+
+    def orders(self, cursor: str | None = None) -> Iterator[Page]:
+        """Orders in the order of their last change, from the cursor on; trashed and deleted ones do not show."""
+        ...
+
+    def products_by_id(self, ids: Sequence[str]) -> Iterator[Page]: ...
+
+    def to_customers(self, records: Sequence[Record]) -> pl.DataFrame:
+        """Shape accounts: one row per record in the same order, columns as `schemas.shop.Customers`."""
+        ...
+
+    def to_orders(self, records: Sequence[Record]) -> pl.DataFrame:
+        """Shape orders: one row per record in the same order, columns as `schemas.shop.Orders`."""
+        ...
+
+    def to_order_lines(self, records: Sequence[Record]) -> pl.DataFrame:
+        """Shape the lines of these orders, columns as `schemas.shop.OrderLines`."""
+        ...
+
+    def to_products(self, records: Sequence[Record]) -> pl.DataFrame:
+        """Shape products: one row per variant, columns as `schemas.shop.Products`."""
+        ...
+
+    def send(self, kind: str, writes: Sequence[Write]) -> list[Outcome]:
+        """Carry out writes of one kind, at most `batch_size[kind]` of them.
+
+        `consent`: payload {"customer_id", "status": subscribed|unsubscribed, "at"}.
+        `bounce`: payload {"customer_id", "bounced_at", "reason"}.
+        """
+        ...
+
+    def held(self, kind: str, writes: Sequence[Write]) -> list[Outcome]:
+        """After a crash: which of these writes the shop already holds (acknowledged); the others are left out."""
+        ...
+
+
+class Esp(Protocol):
+    """An ESP platform. One instance serves one audience of one connection."""
+
+    platform: str
+    capabilities: EspCapabilities
+
+    def check(self) -> list[Finding]: ...
+
+    def prepare(self, store: Record) -> None:
+        """Make what loads need: missing profile fields, the store {"store_id", "name", "domain", "currency", "platform"}.
+
+        Raises SetupError when a store of this id belongs to another shop.
+        """
+        ...
+
+    def hold_automations(self, store_id: str, hold: bool) -> None:
+        """While held, loads trigger nothing: no welcome mail, no journey, no order notification (behaviour 8.3)."""
+        ...
+
+    def contacts(self, cursor: str | None = None) -> Iterator[Page]:
+        """Every contact, archived ones included (cursor None), or those changed since the cursor."""
+        ...
+
+    def to_contacts(self, records: Sequence[Record]) -> pl.DataFrame:
+        """Shape contacts: one row per record in the same order, columns as `schemas.esp.Contacts`."""
+        ...
+
+    def send(self, kind: str, writes: Sequence[Write]) -> list[Outcome]:
+        """Carry out writes of one kind, at most `batch_size[kind]` of them.
+
+        `create`: payload {"email", "status", "fields", "consent_at"}; must not change a contact that exists
+        (then: skipped, code "exists").
+        `status`: payload {"email", "status", "consent_at"}; the only kind that changes an existing contact's consent.
+        `profile`: payload {"email", "fields"}; must never change consent.
+        `tags`: payload {"email", "add": [...], "remove": [...]}.
+        `archive`: payload {"email"}; the reversible removal.
+        `product`: {"store_id", "product_id", "title", "url", "image_url",
+        "variants": [{"variant_id", "title", "sku", "price"}]}.
+        `customer`: {"store_id", "customer_id", "email", "first_name", "last_name"}; must never change consent.
+        `order`: {"store_id", "order_id", "customer_id", "currency", "total", "discount_total", "tax_total", "shipping_total",
+        "refunded_total", "state", "is_paid", "ordered_at", "updated_at", "promo_codes": [...],
+        "lines": [{"line_id", "product_id", "variant_id", "quantity", "price", "discount"}]}.
+        Money is a string, instants are ISO 8601 in UTC, absent values null. `fields` holds the names of `PROFILE_FIELDS`.
+        """
+        ...
+
+    def held(self, kind: str, writes: Sequence[Write]) -> list[Outcome]:
+        """After a crash: which of these writes the ESP already holds (acknowledged); the others are left out.
+
+        Waits first for whatever the ESP is still working on.
+        """
+        ...
