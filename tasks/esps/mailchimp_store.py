@@ -1,0 +1,213 @@
+"""The e-commerce store of a Mailchimp audience: products, customers and orders, and the switch that holds automations.
+
+Facts: API description and "E-commerce" guide, read 2026-11-22. What a record points to has to be there first: store, products
+with their variants, customers, orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from tasks.connector import Record, RefusedCall, SetupError, Write
+from tasks.esps.mailchimp_batches import Batches, Operation, Result
+from tasks.esps.mailchimp_words import stamp
+from tasks.http import Answer
+
+OURS = "shopsync-"
+"""What the ids of our stores start with."""
+KINDS: Final = {"product": "products", "customer": "customers", "order": "orders"}
+"""Our kinds of writes, and Mailchimp's collections."""
+FINANCIAL_STATUS: Final = {
+    "paid": "paid",
+    "pending": "pending",
+    "refunded": "refunded",
+    "partially_refunded": "partially_refunded",
+    # An order that was sent once and is none any more: Mailchimp's figures must lose it.
+    "cancelled": "cancelled",
+    "cancelled_unpaid": "cancelled",
+    "failed": "cancelled",
+    "trashed": "cancelled",
+}
+
+
+class Stores:
+    """`ask(method, path, **options)` is the connector's way to call."""
+
+    def __init__(self, ask: Callable[..., Answer], batches: Batches) -> None:
+        self._ask, self._batches = ask, batches
+
+    def prepare(self, store: Record, list_id: str | None) -> None:
+        known = self._find(store["store_id"])
+        if known is None:
+            body = {"id": store["store_id"], "list_id": list_id, "name": store["name"], "is_syncing": True}
+            body |= {"domain": store["domain"], "currency_code": store["currency"], "platform": store["platform"]}
+            set_up(self._ask, "POST", "/ecommerce/stores", body, "the store")
+            return
+        if _home(known.get("domain")) != _home(store["domain"]):
+            raise SetupError(
+                f"Mailchimp's store {store['store_id']} belongs to {known.get('domain')}, and this shop is {store['domain']}. "
+                "A copy of a shop must not write; if the shop has moved, correct the store's domain at Mailchimp."
+            )
+        if known.get("list_id") != list_id:
+            raise SetupError(
+                f"Mailchimp's store {store['store_id']} feeds audience {known.get('list_id')}, not {list_id}, and a store "
+                "cannot change its audience; set list_id back, or disconnect the shop first."
+            )
+
+    def _find(self, store_id: str) -> Record | None:
+        try:
+            found: Record = self._ask("GET", _store_path(store_id), params={"fields": "id,list_id,domain"}).json
+        except RefusedCall as refused:
+            if refused.status == 404:
+                return None
+            raise
+        return found
+
+    def hold(self, store_id: str, hold: bool) -> None:
+        set_up(self._ask, "PATCH", _store_path(store_id), {"is_syncing": hold}, "to hold automations")
+
+    def send(self, kind: str, writes: Sequence[Write]) -> dict[str, Result]:
+        """Answers by write_id. Only customers have PUT everywhere (that of products and orders came in 2026): the others are
+        made or changed. Whoever is there although we did not know, or is gone although we did, goes the other way then.
+        """
+        first = {w.write_id: "PUT" if kind == "customer" else "PATCH" if w.known else "POST" for w in writes}
+        results = self._batches.run([_call(kind, write, first[write.write_id]) for write in writes])
+        second = {
+            write_id: "PATCH" if first[write_id] == "POST" else "POST"
+            for write_id, result in results.items()
+            if (first[write_id] == "POST" and "already exists" in result.text)
+            or (first[write_id] == "PATCH" and result.status == 404)
+        }
+        for write_id in second:
+            del results[write_id]
+        results |= self._batches.run([_call(kind, w, second[w.write_id]) for w in writes if w.write_id in second])
+        if kind == "order":
+            self._drop_lines(writes, results)
+        if any(result.status == 404 for result in results.values()):
+            for store_id in {write.payload["store_id"] for write in writes}:
+                if self._find(store_id) is None:
+                    raise SetupError(f"Mailchimp's store {store_id} is gone; run a full sync to make it again.")
+        return results
+
+    def _drop_lines(self, writes: Sequence[Write], results: dict[str, Result]) -> None:
+        """PATCH of an order changes and adds lines and keeps the others: take those away that the shop took away."""
+        drops: dict[str, Operation] = {}
+        owner: dict[str, str] = {}
+        for write in writes:
+            shown = results[write.write_id].body.get("lines") if write.write_id in results else None
+            kept = {line["line_id"] for line in write.payload["lines"]}
+            for line_id in {str(line.get("id")) for line in shown or []} - kept:
+                key, path = f"{write.write_id}/{line_id}", f"{path_of('order', write)}/lines/{quote(line_id, safe='')}"
+                drops[key], owner[key] = Operation(key, "DELETE", path), write.write_id
+        answers = self._batches.run(list(drops.values()))
+        for key in drops:
+            if key not in answers:
+                results.pop(owner[key], None)
+            elif not answers[key].is_good and answers[key].status != 404 and owner[key] in results:
+                results[owner[key]] = answers[key]
+
+
+def set_up(ask: Callable[..., Answer], method: str, path: str, body: Record, what: str) -> None:
+    """A call of the set-up; a refusal is something that the merchant has to mend."""
+    try:
+        ask(method, path, json=body)
+    except RefusedCall as refused:
+        raise SetupError(f"Mailchimp refuses {what}: {refused.message or refused.code}") from refused
+
+
+def _store_path(store_id: str) -> str:
+    return f"/ecommerce/stores/{quote(store_id, safe='')}"
+
+
+def _collection(kind: str, write: Write) -> str:
+    return f"{_store_path(write.payload['store_id'])}/{KINDS[kind]}"
+
+
+def path_of(kind: str, write: Write) -> str:
+    return f"{_collection(kind, write)}/{quote(write.payload[f'{kind}_id'], safe='')}"
+
+
+def _call(kind: str, write: Write, method: str) -> Operation:
+    path = _collection(kind, write) if method == "POST" else path_of(kind, write)
+    return Operation(write.write_id, method, path, body_of(kind, write.payload))
+
+
+def _home(address: Any) -> str:
+    """`HTTPS://www.Shop.example/` and `shop.example` are one home."""
+    text = str(address or "").strip().lower()
+    parts = urlsplit(text if "//" in text else f"//{text}")
+    return f"{parts.netloc}{parts.path}".removeprefix("www.").rstrip("/")
+
+
+def body_of(kind: str, payload: Record) -> Record:
+    return _BODIES[kind](payload)
+
+
+def _customer(payload: Record) -> Record:
+    """`opt_in_status` is always false: true subscribes contacts, known ones too by Mailchimp's e-commerce guide."""
+    return {
+        "id": payload["customer_id"],
+        "email_address": payload["email"],
+        "opt_in_status": False,
+        "first_name": payload["first_name"] or "",
+        "last_name": payload["last_name"] or "",
+    }
+
+
+def _product(payload: Record) -> Record:
+    def variant(given: Record) -> Record:
+        shown = {"id": given["variant_id"], "title": given["title"] or payload["title"], "sku": given["sku"] or ""}
+        return shown | ({} if given["price"] is None else {"price": float(given["price"])})
+
+    return {
+        "id": payload["product_id"],
+        "title": payload["title"],
+        "url": payload["url"] or "",
+        "image_url": payload["image_url"] or "",
+        "variants": [variant(given) for given in payload["variants"]],
+    }
+
+
+def _order(payload: Record) -> Record:
+    """An order as it stands now: what was paid back is no longer part of `order_total`, so that sums can be compared.
+
+    The customer goes by id alone; anything more would be another way to change a contact. Which code gave which discount is
+    not known: the first one carries the whole.
+    """
+    status = FINANCIAL_STATUS[payload["state"]]
+    body = {
+        "id": payload["order_id"],
+        "customer": {"id": payload["customer_id"]},
+        "currency_code": payload["currency"],
+        "order_total": float(Decimal(payload["total"]) - Decimal(payload["refunded_total"])),
+        "discount_total": float(payload["discount_total"]),
+        "tax_total": float(payload["tax_total"]),
+        "shipping_total": float(payload["shipping_total"]),
+        "financial_status": status,
+        "processed_at_foreign": stamp(datetime.fromisoformat(payload["ordered_at"])),
+        "updated_at_foreign": stamp(datetime.fromisoformat(payload["updated_at"])),
+        "promos": [
+            {"code": code, "amount_discounted": 0.0 if number else float(payload["discount_total"]), "type": "fixed"}
+            for number, code in enumerate(payload["promo_codes"])
+        ],
+        "lines": [
+            {
+                "id": line["line_id"],
+                "product_id": line["product_id"],
+                "product_variant_id": line["variant_id"],
+                "quantity": line["quantity"],
+                "price": float(line["price"]),
+                "discount": float(line["discount"]),
+            }
+            for line in payload["lines"]
+        ],
+    }
+    # The mere presence of this field cancels the order.
+    return body | ({"cancelled_at_foreign": body["updated_at_foreign"]} if status == "cancelled" else {})
+
+
+_BODIES: Final = {"product": _product, "customer": _customer, "order": _order}
