@@ -1,0 +1,243 @@
+"""The ledger of writes: planned, then sent, then settled per record. Only an acknowledgement says that the other side has it.
+
+Plain functions over an open database. What happened between sending and settling (a crash, a lost answer) is looked up at the
+other side before anything is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import orjson
+import polars as pl
+
+from tasks import rules
+from tasks.connector import Outcome, Write
+from tasks.state import Database, rows
+from tasks.storage import add_events
+
+NEEDS_CONTACT = ("profile", "tags", "customer", "order")
+"""Kinds that would make a stranger a contact, or fail, where the contact itself was refused."""
+
+
+def plan(database: Database, flow: str) -> None:
+    """Write down what a flow has to write; what an earlier run planned and never sent is planned anew."""
+    rules.build(database, rules.PLAN)
+    database.execute("delete from load.writes where state = 'planned' and flow = $1", [flow])
+    database.execute("insert into load.writes by name select * from writes_to_plan where flow = $1", [flow])
+
+
+def planned(database: Database, flow: str, run_id: str | None = None) -> list[dict[str, object]]:
+    """How many writes of which kind wait for being sent, per target."""
+    return rows(
+        database,
+        """
+        select target, kind, count(*) as writes from load.writes
+        where state = 'planned' and flow = $1 and run_id = coalesce($2, run_id) group by all order by all
+        """,
+        [flow, run_id],
+    )
+
+
+def drop_unreachable(database: Database, kind: str) -> None:
+    """Skip planned writes about people whose contact is not at the ESP after all (it was refused, or left meanwhile)."""
+    if kind in NEEDS_CONTACT:
+        database.execute(
+            """
+            update load.writes set
+                state = 'skipped', code = 'no_contact', settled_at = $now,
+                message = 'The person is not a contact there: its creation was refused or it left meanwhile.'
+            where
+                state = 'planned' and target = 'esp' and kind = $kind
+                and address not in (select address from esp.contacts where status <> 'deleted')
+            """,
+            {"now": datetime.now(UTC), "kind": kind},
+        )
+
+
+def take(database: Database, target: str, kind: str, most: int) -> list[Write]:
+    """Mark the next planned writes of a kind as sent, opt-outs first, and return them."""
+    database.execute(
+        """
+        create or replace temp table taken as
+        from load.writes where state = 'planned' and target = $target and kind = $kind
+        order by payload ->> 'status' is not distinct from 'unsubscribed' desc, key limit $most
+        """,
+        {"target": target, "kind": kind, "most": most},
+    )
+    database.execute(
+        "update load.writes set state = 'sent', sent_at = $1 where write_id in (select write_id from taken)",
+        [datetime.now(UTC)],
+    )
+    return _writes(database, "from taken order by payload ->> 'status' is not distinct from 'unsubscribed' desc, key")
+
+
+def unsettled(database: Database, flow: str) -> dict[tuple[str, str], list[Write]]:
+    """Writes that were sent and never settled, by target and kind."""
+    kinds = rows(database, "select distinct target, kind from load.writes where state = 'sent' and flow = $1", [flow])
+    return {
+        (k["target"], k["kind"]): _writes(
+            database,
+            "from load.writes where state = 'sent' and target = $1 and kind = $2 and flow = $3",
+            [k["target"], k["kind"], flow],
+        )
+        for k in kinds
+    }
+
+
+def give_back(database: Database, writes: Sequence[Write]) -> None:
+    """These were sent, and the other side does not hold them: they are planned again."""
+    rules.bind(database, "given_back", pl.DataFrame({"write_id": [w.write_id for w in writes]}, schema={"write_id": pl.String}))
+    database.execute(
+        """
+        update load.writes set state = 'planned', sent_at = null
+        from given_back where writes.write_id = given_back.write_id
+        """
+    )
+
+
+def _writes(database: Database, query: str, parameters: object = None) -> list[Write]:
+    return [
+        Write(row["write_id"], row["key"], orjson.loads(row["payload"]), row["is_known"])
+        for row in rows(database, query, parameters)
+    ]
+
+
+def settle(database: Database, outcomes: Sequence[Outcome], run_id: str) -> None:
+    """Write down what became of sent writes, and what follows from it: our own events, what the other side holds now,
+    the decisions that are carried out. An outcome "unknown" is left out by the connector: that write stays sent."""
+    if not outcomes:
+        return
+    rules.bind(
+        database,
+        "outcomes",
+        pl.DataFrame(
+            [(o.write_id, o.state, o.code, o.message) for o in outcomes],
+            schema={"write_id": pl.String, "new_state": pl.String, "new_code": pl.String, "new_message": pl.String},
+            orient="row",
+        ).unique("write_id", keep="last"),
+    )
+    database.execute(
+        """
+        update load.writes set state = new_state, code = new_code, message = new_message, settled_at = $1
+        from outcomes where writes.write_id = outcomes.write_id
+        """,
+        [datetime.now(UTC)],
+    )
+    database.execute("create or replace temp table settled_writes as from load.writes semi join outcomes using (write_id)")
+    add_events(database, rules.model("events_from_writes"), run_id)
+    for statement in _AFTERMATH:
+        database.execute(statement)
+
+
+_AFTERMATH = (
+    # What the ESP holds now, as far as we know without asking again.
+    """
+    merge into esp.contacts as known
+    using (
+        from settled_writes where target = 'esp' and kind in ('create', 'status') and state = 'acknowledged'
+    ) as done
+    on known.address = done.key
+    when matched then update set
+        status = done.payload ->> 'status', seen_at = done.settled_at, written_at = done.settled_at, run_id = done.run_id,
+        removed_by_us = false, deleted_at = null, missing_since = null
+    when not matched then insert (
+        contact_id, email, address, status, actor, reason, opted_in_at, status_at, changed_at, fields, tags,
+        record_hash, seen_at, first_seen_at, run_id, missing_since, deleted_at, written_at, removed_by_us
+    ) values (
+        done.key, done.payload ->> 'email', done.key, done.payload ->> 'status', null, null, null, null, done.sent_at,
+        coalesce(done.payload -> 'fields', '{}'), '[]',
+        'written', done.settled_at, done.settled_at, done.run_id, null, null, done.settled_at, false
+    )
+    """,
+    """
+    update esp.contacts as known set
+        status = 'deleted', removed_by_us = true,
+        seen_at = done.settled_at, written_at = done.settled_at, deleted_at = done.settled_at
+    from settled_writes as done
+    where done.kind = 'archive' and done.target = 'esp' and done.state = 'acknowledged' and known.address = done.key
+    """,
+    """
+    insert into consent.events by name
+    select
+        md5('archived|' || write_id) as event_id, address, 'email' as channel, 'esp' as side, 'esp' as source,
+        'contact:' || key as record, 'deleted' as kind, 'system' as actor, sent_at as earliest_at, settled_at as latest_at,
+        sent_at as as_of_at, null as caused_by, false as is_inferred, null as evidence, run_id, settled_at as recorded_at
+    from settled_writes
+    where kind = 'archive' and target = 'esp' and state = 'acknowledged'
+    """,
+    """
+    update esp.contacts as known set
+        tags = to_json(list_sort(list_distinct(
+            list_filter(
+                cast(known.tags as varchar []),
+                lambda tag: not list_contains(cast(done.payload -> 'remove' as varchar []), tag)
+            )
+            || cast(done.payload -> 'add' as varchar [])
+        )))
+    from settled_writes as done
+    where done.kind = 'tags' and done.target = 'esp' and done.state = 'acknowledged' and known.address = done.key
+    """,
+    # What the shops hold now.
+    """
+    update shop.customers as known set
+        consent = case done.payload ->> 'status' when 'subscribed' then 'in' else 'out' end,
+        seen_at = done.settled_at, run_id = done.run_id
+    from settled_writes as done
+    where
+        done.kind = 'consent' and done.state = 'acknowledged'
+        and known.shop = done.target and known.customer_id = done.key
+    """,
+    """
+    update shop.customers as known set bounced_at = cast(done.payload ->> 'bounced_at' as timestamptz), run_id = done.run_id
+    from settled_writes as done
+    where
+        done.kind = 'bounce' and done.state = 'acknowledged'
+        and known.shop = done.target and known.customer_id = done.key
+    """,
+    # A creation brings the profile with it; its hash is that of `writes_of_profiles`.
+    """
+    create or replace temp table newly_held as
+    select target, kind, key, payload_hash, state, write_id, settled_at from settled_writes
+    union all
+    select
+        target, 'profile', key, md5(cast(payload -> 'fields' as varchar)),
+        state, write_id, settled_at
+    from settled_writes
+    where target = 'esp' and kind = 'create' and state = 'acknowledged'
+    """,
+    """
+    merge into load.held as known using newly_held as new
+    on known.target = new.target and known.kind = new.kind and known.key = new.key
+    when matched then update set
+        payload_hash = new.payload_hash, state = new.state, write_id = new.write_id, settled_at = new.settled_at,
+        was_acknowledged = known.was_acknowledged or new.state = 'acknowledged'
+    when not matched then insert (target, kind, key, payload_hash, state, was_acknowledged, write_id, settled_at)
+    values (
+        new.target, new.kind, new.key, new.payload_hash, new.state, new.state = 'acknowledged', new.write_id, new.settled_at
+    )
+    """,
+    # A decision is carried out on a side when all its writes there are acknowledged. A record that is gone needs none.
+    """
+    create or replace temp table carried_out as
+    select
+        decision_id,
+        bool_and(state = 'acknowledged' or code is not distinct from 'gone')
+            filter (where target = 'esp') as at_esp,
+        bool_and(state = 'acknowledged' or code is not distinct from 'gone')
+            filter (where target <> 'esp') as at_shops
+    from load.writes
+    where
+        decision_id in (select decision_id from settled_writes)
+        and kind in ('create', 'status', 'archive', 'consent', 'bounce')
+    group by decision_id
+    """,
+    """
+    update merge.decisions set
+        esp_acknowledged_at = coalesce(esp_acknowledged_at, case when carried_out.at_esp then now() end),
+        shop_acknowledged_at = coalesce(shop_acknowledged_at, case when carried_out.at_shops then now() end)
+    from carried_out
+    where decisions.decision_id = carried_out.decision_id
+    """,
+)

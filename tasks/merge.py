@@ -1,0 +1,107 @@
+"""The merge: events and rows in the state become one decision for everybody, and decisions become planned writes.
+
+Plain functions over an open database; the logic stands in `tasks.rules`, one SELECT a relation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import polars as pl
+
+from tasks import rules
+from tasks.state import Database, rows
+
+
+class BrokenPromiseError(Exception):
+    """A decision would break a promise of behaviour section 12: nothing is loaded. This is a defect of ours."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the merchant chose for a connection, as far as decisions and plans depend on it."""
+
+    policy: str = "consent-first"
+    groups: tuple[str, ...] = ("subscriber", "buyer", "contact")
+    double_opt_in: str = "shop"
+    tag_prefix: str = ""
+    customers_since: date | None = None
+
+
+@dataclass(frozen=True)
+class Store:
+    """One shop of the connection: its name here, its store at the ESP, its origin tag."""
+
+    shop: str
+    store_id: str
+    tag: str
+
+
+def bind_run(database: Database, run_id: str, at: datetime, choices: Choices, stores: list[Store]) -> None:
+    """Make the run and the merchant's choices relations that the models can read."""
+    rules.bind(
+        database,
+        "run",
+        pl.DataFrame(
+            {
+                "run_id": [run_id],
+                "at": [at],
+                "groups": [list(choices.groups)],
+                "double_opt_in": [choices.double_opt_in],
+                "tag_prefix": [choices.tag_prefix],
+                "customers_since": [choices.customers_since],
+            },
+            schema_overrides={"customers_since": pl.Date, "groups": pl.List(pl.String)},
+        ),
+    )
+    rules.bind(
+        database,
+        "stores",
+        pl.DataFrame([(s.shop, s.store_id, s.tag) for s in stores], schema=["shop", "store_id", "tag"], orient="row"),
+    )
+    rules.bind(database, "policy", rules.load_policy(choices.policy))
+
+
+def decide(database: Database) -> dict[str, int]:
+    """Decide for everybody and write down the decisions that are new; `run`, `stores` and `policy` are bound.
+
+    Returns how many people there are and how many decisions are new. Raises BrokenPromiseError before anything is planned.
+    """
+    database.execute(
+        """
+        insert into merge.addresses
+        select address, min(first_seen_at) from shop.customers
+        where address is not null and deleted_at is null and address not in (select address from merge.addresses)
+        group by address
+        """
+    )
+    rules.build(database, rules.MERGE)
+    broken = rows(
+        database, "select promise, count(*) as people, min(sentence) as sentence from broken_promises group by promise"
+    )
+    if broken:
+        first = broken[0]
+        raise BrokenPromiseError(
+            f"promise {first['promise']} would be broken for {first['people']} people ({first['sentence']}): nothing was sent; "
+            "please report this with the output of `shopsync sql CONNECTION`."
+        )
+    database.execute("insert into merge.decisions by name select * exclude (is_same) from decided where not is_same")
+    row = database.execute("select count(*), count(*) filter (where not is_same) from decided").fetchone()
+    assert row is not None
+    return {"people": int(row[0]), "decided": int(row[1])}
+
+
+def transitions(database: Database) -> list[dict[str, object]]:
+    """What the decisions at hand change, per side: from, to, rule, sentence and how many people."""
+    return rows(
+        database,
+        """
+        select 'esp' as side, esp_status as status_before, set_esp as status_after, rule, sentence, count(*) as people
+        from decided where esp_write is not null group by all
+        union all
+        select 'shop', shop_status, set_shop, rule, sentence, count(*)
+        from decided where shop_write is not null group by all
+        order by side, people desc, rule
+        """,
+    )

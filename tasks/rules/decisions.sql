@@ -1,0 +1,97 @@
+-- The outcome for everybody: one row per address and channel. Suppressions first, then the policy's table, then what the
+-- promises and the merchant's choice of groups leave of it, as writes.
+with judged as (
+    select
+        facts.*,
+        case facts.suppression
+            when 'complained' then case facts.esp_status when 'subscribed' then 'unsubscribed' else 'keep' end
+            when 'bounced' then 'keep'
+            else rules.set_esp
+        end as set_esp,
+        case facts.suppression
+            when 'complained' then 'unsubscribed'
+            when 'bounced' then 'bounced'
+            else rules.set_shop
+        end as set_shop,
+        coalesce('S-' || facts.suppression, rules.rule) as rule,
+        case facts.suppression
+            when 'complained' then 'Reported us as spam: never mailed again by us, and the shop is told.'
+            when 'bounced' then 'Mail does not arrive: stays as it is, and the shop is told beside the consent.'
+            else rules.sentence
+        end as sentence
+    from facts
+    left join policy as rules
+        on
+            facts.phase = rules.phase
+            and facts.shop_status = rules.shop
+            and facts.shop_moved = rules.shop_moved
+            and facts.esp_status = rules.esp
+            and facts.esp_moved = rules.esp_moved
+            and facts.time_order = rules.time_order
+),
+
+confirmed as (
+    select
+        judged.* exclude (set_esp),
+        -- Double opt-in by the ESP: a new opt-in of the ongoing phase asks once for confirmation (behaviour 2.8).
+        case
+            when set_esp = 'subscribed' and phase = 'ongoing' and run.double_opt_in = 'esp' then 'pending'
+            else set_esp
+        end as set_esp,
+        coalesce(contact_status, 'absent') in ('absent', 'deleted') as is_gone,
+        list_has_any(memberships.groups, run.groups) as is_chosen,
+        accounts.to_tell,
+        accounts.address is not null as has_account
+    from judged
+    cross join run
+    left join memberships on judged.address = memberships.address
+    left join accounts_to_tell as accounts on judged.address = accounts.address and judged.set_shop = accounts.set_shop
+),
+
+written as (
+    select
+        confirmed.*,
+        case
+            when set_esp = 'keep' or set_esp = contact_status then null
+            when set_esp = 'archived' and is_gone then null
+            when set_esp = 'archived' then 'archive'
+            when set_esp = 'unsubscribed' and is_gone then null
+            when is_gone and not coalesce(is_chosen, false) then null
+            when contact_status is null then 'create'
+            else 'status'
+        end as esp_write,
+        case
+            when set_shop = 'keep' or not coalesce(to_tell, false) then null
+            when set_shop = 'bounced' then 'bounce'
+            else 'consent'
+        end as shop_write
+    from confirmed
+)
+
+select
+    address,
+    channel,
+    phase,
+    shop_status,
+    shop_moved,
+    esp_status,
+    esp_moved,
+    time_order,
+    suppression,
+    set_esp,
+    set_shop,
+    coalesce(rule, 'none') as rule,
+    coalesce(sentence, 'No rule matches: nothing is done.') as sentence,
+    esp_write,
+    shop_write,
+    case
+        when
+            set_esp in ('subscribed', 'not_subscribed', 'pending') and is_gone and not coalesce(is_chosen, false)
+            then 'in none of the chosen groups'
+        when set_shop <> 'keep' and not has_account then 'no account in the shop to write to'
+    end as skipped,
+    shop_event,
+    coalesce(esp_event, suppression_event) as esp_event,
+    shop_root,
+    esp_root
+from written

@@ -1,0 +1,38 @@
+-- Our own writes as events: one row per acknowledged write of consent. It stands at the record it was written to from the moment
+-- it was sent (what the person did there between sending and acknowledgement came after it), and carries the times of the event it hands on, so that a copy is never newer than its original (behaviour 2.2).
+with consent_writes as (
+    select
+        write_id,
+        target,
+        case target when 'esp' then 'esp' else 'shop' end as side,
+        case target when 'esp' then 'contact:' || key else 'customer:' || key end as record,
+        address,
+        caused_by,
+        sent_at,
+        case payload ->> 'status'
+            when 'subscribed' then 'opted_in'
+            when 'unsubscribed' then 'opted_out'
+            when 'pending' then 'pending'
+        end as kind
+    from settled_writes
+    where kind in ('create', 'status', 'consent') and state = 'acknowledged'
+)
+
+select
+    md5(concat_ws('|', 'ours', consent_writes.write_id)) as event_id,
+    consent_writes.address,
+    'email' as channel,
+    consent_writes.side,
+    consent_writes.target as source,
+    consent_writes.record,
+    consent_writes.kind,
+    'system' as actor,
+    coalesce(origin.earliest_at, consent_writes.sent_at) as earliest_at,
+    coalesce(origin.latest_at, consent_writes.sent_at) as latest_at,
+    consent_writes.sent_at as as_of_at,
+    coalesce(origin.caused_by, origin.event_id) as caused_by,
+    false as is_inferred,
+    json_object('write', consent_writes.write_id) as evidence
+from consent_writes
+left join consent.events as origin on consent_writes.caused_by = origin.event_id
+where consent_writes.kind is not null

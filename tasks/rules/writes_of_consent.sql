@@ -1,0 +1,32 @@
+-- Consent for the ESP: one row per decision that changes a contact, or makes or archives one.
+select
+    'esp' as target,
+    decided.esp_write as kind,
+    decided.address as key,
+    decided.address,
+    decided.decision_id,
+    decided.shop_event as caused_by,
+    case decided.esp_write
+        when 'create' then json_object(
+            'email', profiles.email,
+            'status', decided.set_esp,
+            'fields', profiles.fields,
+            'consent_at', case
+                when decided.set_esp = 'subscribed' then strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00')
+            end
+        )
+        when 'status' then json_object(
+            'email', coalesce(contact.email, profiles.email),
+            'status', decided.set_esp,
+            'consent_at', case
+                when decided.set_esp = 'subscribed' then strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00')
+            end
+        )
+        else json_object('email', contact.email)
+    end as payload,
+    concat_ws('|', decided.set_esp, decided.shop_event, decided.esp_event) as version
+from decided
+left join profiles on decided.address = profiles.address
+left join esp.contacts as contact on decided.address = contact.address
+left join consent.events as origin on decided.shop_event = origin.event_id
+where decided.esp_write is not null

@@ -1,0 +1,34 @@
+-- Products that lines point to: one row per store and product, with all its variants.
+with needed as (
+    select distinct store_id, product_id
+    from lines_to_send
+)
+
+select
+    'esp' as target,
+    'product' as kind,
+    needed.store_id || '/' || needed.product_id as key,
+    cast(null as varchar) as address,
+    cast(null as varchar) as decision_id,
+    cast(null as varchar) as caused_by,
+    json_object(
+        'store_id', needed.store_id,
+        'product_id', needed.product_id,
+        'title', coalesce(min(products.title), 'No longer sold'),
+        'url', min(products.url),
+        'image_url', min(products.image_url),
+        'variants', to_json(list(
+            {
+                'variant_id': coalesce(products.variant_id, 'no-longer-sold'),
+                'title': coalesce(products.variant_title, 'No longer sold'),
+                'sku': products.sku,
+                'price': cast(products.price as varchar)
+            }
+            order by products.variant_id
+        ))
+    ) as payload,
+    cast(payload as varchar) as version
+from needed
+inner join stores on needed.store_id = stores.store_id
+left join shop.products as products on stores.shop = products.shop and needed.product_id = products.product_id
+group by needed.store_id, needed.product_id

@@ -1,0 +1,33 @@
+-- What goes back to the shops: one row per account that does not hold the outcome yet (behaviour 5.2).
+-- A bounce is recorded beside the consent, never as an opt-out.
+select
+    accounts.shop as target,
+    decided.shop_write as kind,
+    accounts.customer_id as key,
+    decided.address,
+    decided.decision_id,
+    decided.esp_event as caused_by,
+    case decided.shop_write
+        when 'bounce' then json_object(
+            'customer_id', accounts.customer_id,
+            'bounced_at', strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00'),
+            'reason', origin.evidence ->> 'reason'
+        )
+        else json_object(
+            'customer_id', accounts.customer_id,
+            'status', decided.set_shop,
+            'at', strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00')
+        )
+    end as payload,
+    concat_ws('|', decided.set_shop, decided.shop_event, decided.esp_event) as version
+from decided
+inner join shop.customers as accounts on decided.address = accounts.address
+left join consent.events as origin on decided.esp_event = origin.event_id
+where
+    decided.shop_write is not null
+    and accounts.deleted_at is null
+    and case decided.set_shop
+        when 'subscribed' then accounts.consent is distinct from 'in'
+        when 'unsubscribed' then accounts.consent is distinct from 'out'
+        else accounts.bounced_at is null
+    end

@@ -1,0 +1,114 @@
+"""The state of one connection: one DuckDB file that nobody holds open for longer than a step.
+
+DuckDB lets one process in. So a step opens the file, does its SQL in one transaction, and closes it again; no HTTP call, no
+pause and no wait happens in between. A lock file beside it queues the processes, so that nobody meets DuckDB's own error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import filelock
+import pandera.polars as pa
+import polars as pl
+
+from schemas.state import TABLES
+from tasks.connector import SetupError
+
+SCHEMA_VERSION = 1
+MIGRATIONS: dict[int, tuple[str, ...]] = {}
+"""Statements that lead from the version before to this one."""
+
+Database = duckdb.DuckDBPyConnection
+
+
+class State:
+    """`folder` holds everything of one connection: the state file, its lock, the inbox, the lease, the snapshots."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "state.duckdb"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = filelock.FileLock(folder / "state.lock")
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Database]:
+        """The database, in one transaction: committed at the end of the block, rolled back when it raises."""
+        with self._lock:
+            database = duckdb.connect(str(self.file))
+            try:
+                database.execute("set TimeZone = 'UTC'")
+                database.begin()
+                _migrate(database)
+                yield database
+                database.commit()
+            except BaseException:
+                with contextlib.suppress(duckdb.Error):
+                    database.rollback()
+                raise
+            finally:
+                database.close()
+        self.file.chmod(0o600)
+
+
+def _migrate(database: Database) -> None:
+    """Bring the file to this program's schema version. Raises SetupError when the file is newer than the program."""
+    exists = database.execute("select 1 from information_schema.tables where table_schema = 'ops' and table_name = 'facts'")
+    if not exists.fetchone():
+        for statement in creation():
+            database.execute(statement)
+        database.execute("insert into ops.facts values ('schema_version', $1)", [str(SCHEMA_VERSION)])
+        return
+    found = int(fact(database, "schema_version") or 0)
+    if found > SCHEMA_VERSION:
+        raise SetupError(
+            f"the state was written by a newer shopsync (schema {found}, this one knows {SCHEMA_VERSION}): update shopsync."
+        )
+    for version in range(found + 1, SCHEMA_VERSION + 1):
+        for statement in MIGRATIONS[version]:
+            database.execute(statement)
+        remember(database, "schema_version", str(version))
+
+
+def creation(prefix: str = "") -> list[str]:
+    """The statements that create all tables with their comments, made from the dictionary in `schemas.state`."""
+    schemas = dict.fromkeys(name.split(".")[0] for name in TABLES)
+    statements = [f"create schema if not exists {prefix}{schema}" for schema in schemas]
+    for name, model in TABLES.items():
+        columns = model.to_schema().columns
+        body = ", ".join(f"{column} {sql_type(spec)}" for column, spec in columns.items())
+        statements.append(f"create table {prefix}{name} ({body})")
+    return statements
+
+
+def sql_type(column: pa.Column) -> str:
+    """DuckDB's type for a column of the dictionary, with its null constraint."""
+    dtype = column.dtype.type
+    if isinstance(dtype, pl.Datetime):
+        kind = "timestamptz"
+    elif isinstance(dtype, pl.Decimal):
+        kind = "decimal(18, 4)"
+    else:
+        kind = {pl.String: "varchar", pl.Boolean: "boolean", pl.Int64: "bigint"}[dtype.base_type()]
+    return kind if column.nullable else f"{kind} not null"
+
+
+def fact(database: Database, name: str) -> str | None:
+    row = database.execute("select value from ops.facts where name = $1", [name]).fetchone()
+    return row[0] if row else None
+
+
+def remember(database: Database, name: str, value: str) -> None:
+    database.execute("delete from ops.facts where name = $1", [name])
+    database.execute("insert into ops.facts values ($1, $2)", [name, value])
+
+
+def rows(database: Database, query: str, parameters: Any = None) -> list[dict[str, Any]]:
+    """The result of a query as dictionaries, for small results at the rim."""
+    result = database.execute(query, parameters)
+    names = [column[0] for column in result.description or []]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -1,0 +1,213 @@
+"""Pages into the state, in one transaction: bad rows set aside, consent events found, rows upserted, the cursor moved.
+
+Plain functions over an open database. Each may be given the same page twice without a difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+
+from schemas.state import TABLES
+from tasks import rules
+from tasks.connector import Page
+from tasks.state import Database
+from tasks.validate import Checked
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What became of rows that came in: extracted = changed + unchanged + rejected."""
+
+    extracted: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: Stored) -> Stored:
+        return Stored(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True)
+class _Entity:
+    """Where an entity is stored, what identifies it, and which models find consent events in a page of it."""
+
+    table: str
+    key: tuple[str, ...]
+    events: tuple[str, ...] = ()
+
+
+ENTITIES = {
+    "customers": _Entity("shop.customers", ("shop", "customer_id"), ("events_carried", "events_from_customers")),
+    "orders": _Entity("shop.orders", ("shop", "order_id"), ("events_from_orders",)),
+    "products": _Entity("shop.products", ("shop", "product_id", "variant_id")),
+    "contacts": _Entity("esp.contacts", ("address",), ("events_from_contacts",)),
+}
+
+AFRESH = {"missing_since": "null", "deleted_at": "null", "removed_by_us": "false", "written_at": "null"}
+"""What a row that comes in says about the columns that only we keep; an update leaves `written_at` alone."""
+
+
+def store(database: Database, checked: Checked, page: Page, run_id: str) -> Stored:
+    """Store one checked page with the consent events it reveals.
+
+    A row that the state has seen or written later than this page was asked for is left as it is.
+    """
+    entity = ENTITIES[checked.entity]
+    incoming = f"incoming_{checked.entity}"
+    rules.bind(database, incoming, checked.good.unique(list(entity.key), keep="last", maintain_order=True))
+    rules.bind_page(database, page.asked_at, page.answered_at)
+    for model in entity.events:
+        add_events(database, rules.model(model), run_id)
+    changed = _upsert(database, entity, incoming, page.asked_at, run_id)
+    rejected = set_aside(database, checked, entity.key[-1] if checked.entity != "products" else "product_id", run_id)
+    return Stored(checked.extracted, changed, checked.good.height - changed, rejected)
+
+
+def store_lines(database: Database, lines: Checked, run_id: str) -> None:
+    """Replace the lines of the orders that a page held."""
+    rules.bind(database, "incoming_lines", lines.good)
+    database.execute(
+        """
+        delete from shop.order_lines using (select shop, order_id from incoming_orders) as page
+        where order_lines.shop = page.shop and order_lines.order_id = page.order_id
+        """
+    )
+    database.execute(
+        "insert into shop.order_lines by name from incoming_lines semi join incoming_orders using (shop, order_id)"
+    )
+    set_aside(database, lines, "order_id", run_id)
+
+
+def add_events(database: Database, select: str, run_id: str) -> None:
+    """Append the events of a SELECT that are not known yet: what is told twice is one event."""
+    database.execute(
+        f"""
+        insert into consent.events by name
+        select found.*, $run_id as run_id, $now as recorded_at
+        from (from ({select}) qualify row_number() over (partition by event_id) = 1) as found
+        anti join consent.events as known on found.event_id = known.event_id
+        """,
+        {"run_id": run_id, "now": datetime.now(UTC)},
+    )
+
+
+def _upsert(database: Database, entity: _Entity, incoming: str, asked_at: datetime, run_id: str) -> int:
+    """Merge the incoming relation into the entity's table; returns how many of its rows are new or differ."""
+    database.execute(
+        f"""
+        create or replace temp table hashed as
+        select
+            incoming.*, md5(cast(to_json(incoming) as varchar)) as record_hash,
+            $at as seen_at, $at as first_seen_at, $run as run_id
+        from {incoming} as incoming
+        """,
+        {"at": asked_at, "run": run_id},
+    )
+    on = " and ".join(f"known.{column} = hashed.{column}" for column in entity.key)
+    columns = list(TABLES[entity.table].to_schema().columns)
+    values = {column: AFRESH.get(column, f"hashed.{column}") for column in columns}
+    kept = {"first_seen_at", "written_at", *entity.key}
+    updates = ", ".join(f"{column} = {value}" for column, value in values.items() if column not in kept)
+    changed = database.execute(
+        f"""
+        select count(*) from hashed left join {entity.table} as known on {on}
+        where known.record_hash is distinct from hashed.record_hash
+        """
+    ).fetchone()
+    database.execute(
+        f"""
+        merge into {entity.table} as known using hashed on {on}
+        when matched and known.seen_at <= hashed.seen_at then update set {updates}
+        when not matched then insert ({", ".join(values)}) values ({", ".join(values.values())})
+        """
+    )
+    assert changed is not None
+    return int(changed[0])
+
+
+def set_aside(database: Database, checked: Checked, key: str, run_id: str) -> int:
+    """Keep the rejected records whole, replacing what was said of the same records before; returns how many there are."""
+    seen = pl.concat([checked.good.select(pl.col(key).alias("record_id")), checked.rejected.select("record_id")])
+    rules.bind(database, "seen", seen)
+    database.execute(
+        "delete from ops.rejected_rows where source = $1 and entity = $2 and record_id in (select record_id from seen)",
+        [checked.source, checked.entity],
+    )
+    if checked.rejected.is_empty():
+        return 0
+    rules.bind(database, "failed", checked.rejected)
+    database.execute(
+        """
+        insert into ops.rejected_rows by name
+        select failed.*, $source as source, $entity as entity, md5(record) as record_hash, $run as run_id, $now as rejected_at
+        from failed
+        """,
+        {"source": checked.source, "entity": checked.entity, "run": run_id, "now": datetime.now(UTC)},
+    )
+    return checked.rejected["record_id"].n_unique()
+
+
+def move_cursor(database: Database, source: str, stream: str, cursor: str | None, listed_at: datetime | None = None) -> None:
+    """Say up to where everything of a stream is stored, in the transaction that stored it. A cursor never moves back."""
+    database.execute(
+        """
+        merge into ops.cursors as known
+        using (select $source as source, $stream as stream, $cursor as cursor, $listed as listed_at, $now as moved_at) as new
+        on known.source = new.source and known.stream = new.stream
+        when matched then update set
+            cursor = coalesce(greatest(known.cursor, new.cursor), new.cursor, known.cursor),
+            listed_at = coalesce(new.listed_at, known.listed_at),
+            moved_at = new.moved_at
+        when not matched then insert by name
+        """,
+        {"source": source, "stream": stream, "cursor": cursor, "listed": listed_at, "now": datetime.now(UTC)},
+    )
+
+
+def where_to_go_on(database: Database, source: str, stream: str) -> tuple[str | None, datetime | None]:
+    """The cursor of a stream, and when its last complete listing was asked for."""
+    row = database.execute(
+        "select cursor, listed_at from ops.cursors where source = $1 and stream = $2", [source, stream]
+    ).fetchone()
+    return (row[0], row[1]) if row else (None, None)
+
+
+def find_missing(database: Database, entity: str, source: str, listing_began_at: datetime) -> list[str]:
+    """The ids that a complete listing begun at that time did not show, and that are not known to be gone."""
+    found = ENTITIES[entity]
+    where = "shop = $source" if "shop" in found.key else "$source = 'esp'"
+    return [
+        row[0]
+        for row in database.execute(
+            f"select {found.key[-1]} from {found.table} where {where} and deleted_at is null and seen_at < $began",
+            {"source": source, "began": listing_began_at},
+        ).fetchall()
+    ]
+
+
+def mark_gone(database: Database, entity: str, source: str, *, gone: list[str], missing: list[str], run_id: str) -> None:
+    """Gone is what was asked for by id and not found, or is missing for the second time; else it is only missing (12.8).
+
+    A contact that is gone has the status `deleted`; its opt-outs stay in the events.
+    """
+    found = ENTITIES[entity]
+    rules.bind(
+        database, "lost", pl.DataFrame({"id": [*gone, *missing], "is_sure": [True] * len(gone) + [False] * len(missing)})
+    )
+    where = "known.shop = $source" if "shop" in found.key else "$source = 'esp'"
+    status = ", status = case when lost.is_sure or known.missing_since is not null then 'deleted' else known.status end"
+    database.execute(
+        f"""
+        update {found.table} as known set
+            missing_since = coalesce(known.missing_since, $now),
+            deleted_at = case when lost.is_sure or known.missing_since is not null then $now end,
+            run_id = $run
+            {status if entity == "contacts" else ""}
+        from lost
+        where known.{found.key[-1]} = lost.id and known.deleted_at is null and {where}
+        """,
+        {"source": source, "now": datetime.now(UTC), "run": run_id},
+    )
