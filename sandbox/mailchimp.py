@@ -91,6 +91,7 @@ class Mailchimp:
         self.app = Starlette(
             routes=[
                 Route("/batch-archives/{token}.tar.gz", self._archive),
+                Route("/oauth2/metadata", self._metadata),
                 Route("/3.0", self._http, methods=METHODS),
                 Route("/3.0/{path:path}", self._http, methods=METHODS),
                 Route("/{path:path}", self._elsewhere, methods=METHODS),
@@ -127,13 +128,20 @@ class Mailchimp:
             return Response(refusal, 403, media_type="application/xml")
         return Response(packed, media_type="application/octet-stream")
 
+    async def _metadata(self, request: Request) -> Response:
+        """What login.mailchimp.com tells the holder of an access token: where the account's API is."""
+        if not self._knows(request.headers.get("authorization", "")):
+            return _answer(*self._problem(_stranger()))
+        here = f"{request.url.scheme}://{request.headers.get('host', '127.0.0.1')}"
+        return _answer(200, orjson.dumps({"dc": "us1", "api_endpoint": here, "login_url": here, "accountname": "Muster GmbH"}))
+
     async def _elsewhere(self, request: Request) -> Response:
         return _answer(*self._problem(not_found()))
 
     def _knows(self, header: str) -> bool:
         """Basic with any user and the key as the password, or Bearer [docs]."""
         kind, _, rest = header.partition(" ")
-        if kind.lower() == "bearer":
+        if kind.lower() in {"bearer", "oauth"}:  # older clients write OAuth [code, the Singer tap]
             return hmac.compare_digest(rest.strip(), self.key)
         if kind.lower() != "basic":
             return False
@@ -354,7 +362,8 @@ class Mailchimp:
 
         Each has `email`; besides `status` (default subscribed), `first_name`, `last_name`, `merge_fields`, `tags`, `language`,
         `vip`, `source`, `ip_signup`, `ip_opt`, `timestamp_signup`, `timestamp_opt`, `last_changed` (ISO text or datetime),
-        `unsubscribe_reason`, and `unsubscribed_by`: "self" (default), "api" or "admin". Other keys are ignored.
+        `unsubscribe_reason`, and `unsubscribed_by`: "self" (default), "api" or "admin". The names that the
+        invented world has for times work too (`signed_up_at`, `opted_in_at`, `changed_at`). Other keys are ignored.
         """
         audience, count = self.lists.audiences[list_id], 0
         with self.lock:

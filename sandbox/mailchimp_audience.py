@@ -20,6 +20,7 @@ PATCHABLE = ("subscribed", "unsubscribed", "cleaned", "pending")  # not transact
 Source = Literal["user", "admin", "api"]
 ALREADY_HERE = "already in this list with a status of"
 INVALID_MERGE = "Your merge fields were invalid."
+_WORLD_NAMES = {"signed_up_at": "timestamp_signup", "opted_in_at": "timestamp_opt", "changed_at": "last_changed"}
 _FAKE = re.compile(
     r"(^(abuse|admin|info|noreply|no-reply|postmaster|test|webmaster)@)|(@|\.)(example|invalid|localhost|test)(\.[a-z]+)?$"
 )
@@ -434,10 +435,12 @@ class Audience:
 
     def load(self, given: Json) -> None:
         """A contact from before, written without any of the consequences; see `Mailchimp.load_contacts`."""
+        given = {_WORLD_NAMES.get(name, name): value for name, value in given.items()}
         email, status = given["email"], given.get("status", "subscribed")
         member = self.members.get(member_hash(email)) or self._add(email, given.get("source", "Import"))
         member.status = status
         member.compliance = {"cleaned": "bounce"}.get(status, "")
+        member.before_archive = "subscribed" if status == "archived" else ""
         if status == "unsubscribed" and given.get("unsubscribed_by", "self") == "self":
             reason = given.get("unsubscribe_reason") or ""
             member.unsubscribe_reason, member.compliance = reason, "complaint" if reason == "abuse" else "unsubscribe"
