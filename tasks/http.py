@@ -24,11 +24,13 @@ import httpx
 import orjson
 import stamina
 
+from tasks.addresses import without_addresses
 from tasks.connector import RefusedCall, SetupError, TryLater
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, and some platforms take keys in the query
+logging.getLogger("httpcore").setLevel(logging.WARNING)  # at DEBUG it logs headers, where a redirect's query stands
 logging.getLogger("filelock").setLevel(logging.WARNING)
 
 BUSY = frozenset({429, 430, 502, 503, 504})
@@ -94,7 +96,7 @@ class Api:
     """A platform's API at one base URL.
 
     `name` is what messages call it ("the shop", "Mailchimp"). Raises `TryLater` when patience ends, `SetupError` for a redirect
-    or a page instead of data, `RefusedCall` for every other 4xx and 5xx that the platform explains.
+    or a page instead of data, `RefusedCall` for every other 4xx; its message holds no addresses, its body may.
     """
 
     def __init__(
@@ -166,7 +168,12 @@ class Api:
 
         try:
             for attempt in stamina.retry_context(
-                on=again, attempts=patience.attempts, timeout=patience.seconds, wait_initial=patience.first_wait, wait_max=30.0
+                on=again,
+                attempts=patience.attempts,
+                timeout=patience.seconds,
+                wait_initial=patience.first_wait,
+                wait_jitter=patience.first_wait,
+                wait_max=30.0,
             ):
                 with attempt:
                     return read(self._once(request, repeatable=repeatable, auth=auth))
@@ -185,12 +192,10 @@ class Api:
                     f"{self.name}'s certificate cannot be verified; mend it there, or set ca_file to its authority."
                 ) from error
             raise _Again("no connection") from error
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.DecodingError) as error:  # the second: a compressed answer cut short
             if repeatable:
                 raise _Again(f"connection lost: {type(error).__name__}") from error
-            raise TryLater(
-                f"{self.name} did not say whether it carried out a call; run again, it is looked up first."
-            ) from error
+            raise TryLater(_UNSAID.format(name=self.name)) from error
         self._accept(response, repeatable)
         return response
 
@@ -228,6 +233,10 @@ def _read(name: str, response: httpx.Response, repeatable: bool) -> Any:
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError as error:
+        if content.startswith(b"<"):
+            raise SetupError(
+                f"{name} writes text in front of its data, probably a plugin's warnings; have it log them, not show them."
+            ) from error
         if repeatable:
             raise _Again("answer cut short") from error
         raise TryLater(_UNSAID.format(name=name)) from error
@@ -245,12 +254,13 @@ def _refused(response: httpx.Response) -> RefusedCall:
     explained = body if isinstance(body, dict) else {}
     code = explained.get("code") or explained.get("title") or response.reason_phrase
     message = explained.get("message") or explained.get("detail") or ""
-    return RefusedCall(response.status_code, str(code), str(message), body)
+    return RefusedCall(response.status_code, str(code), without_addresses(str(message)), body)
 
 
 def _redirected(name: str, response: httpx.Response) -> str:
     target = urlsplit(response.headers.get("location", ""))
-    where = f"{target.scheme}://{target.netloc}{target.path}" if target.netloc else target.path or "nowhere"
+    host = target.netloc.rpartition("@")[2]
+    where = f"{target.scheme or 'https'}://{host}{target.path}" if host else target.path or "nowhere"
     return (
         f"{name} redirects our call to {where}: if that is its right address, set it in shopsync.toml; otherwise take the shop "
         "out of its test, 'coming soon' or password mode. Keys never follow a redirect."
