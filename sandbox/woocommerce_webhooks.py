@@ -28,7 +28,7 @@ from sandbox.woocommerce_wordpress import RestError, php_json
 RESOURCES = ("coupon", "customer", "order", "product")
 EVENTS = ("created", "updated", "deleted", "restored")
 STATUSES = ("active", "paused", "disabled")
-_WORDPRESS = {11: "7.1", 8: "6.3", 3: "6.2"}
+WORDPRESS = {11: "7.1", 8: "6.3", 3: "6.2"}
 _ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#039;": "'", "&#39;": "'", "&#x27;": "'"}
 
 
@@ -226,7 +226,7 @@ class Webhooks:
         else:
             connection = http.client.HTTPConnection(target.netloc, timeout=self.timeout)
         version = self.site().version
-        agent = f"WooCommerce/{'.'.join(map(str, version))} Hookshot (WordPress/{_WORDPRESS.get(version[0], '6.5')})"
+        agent = f"WooCommerce/{'.'.join(map(str, version))} Hookshot (WordPress/{WORDPRESS.get(version[0], '6.5')})"
         try:
             common = {"User-Agent": agent, "Accept": "*/*", "Connection": "close"}
             connection.request(
