@@ -78,15 +78,25 @@ class Odd:
         return JSONResponse({})
 
 
-@pytest.fixture
-def odd() -> Odd:
-    return Odd()
-
-
-@pytest.fixture
-def running(odd: Odd) -> Iterator[Running]:
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[Odd, Running]]:
+    odd = Odd()
     with serve(odd) as server:
-        yield server
+        yield odd, server
+
+
+@pytest.fixture
+def odd(served: tuple[Odd, Running]) -> Odd:
+    served[0].carried_out = served[0].busiest = 0
+    return served[0]
+
+
+@pytest.fixture
+def running(served: tuple[Odd, Running], odd: Odd) -> Running:
+    door = served[1].door
+    door.faults.clear()
+    door.calls.clear()
+    return served[1]
 
 
 @pytest.fixture
@@ -222,8 +232,8 @@ def test_warnings_in_front_of_the_data_are_a_setup_error(api: Api) -> None:
         api.get("/warned")
 
 
-def test_an_unknown_certificate_is_a_setup_error(odd: Odd, tmp_path: Path) -> None:
-    with serve(odd, tls_folder=tmp_path) as server, pytest.raises(SetupError, match="set ca_file"):
+def test_an_unknown_certificate_is_a_setup_error(tmp_path: Path) -> None:
+    with serve(Odd(), tls_folder=tmp_path) as server, pytest.raises(SetupError, match="set ca_file"):
         make_api(server.url, tmp_path).get("/fine")
 
 
