@@ -50,6 +50,19 @@ BATCH: Schema = {
     "update_existing": "boolean",
 }
 BATCH_MOST = 500
+# What the answer to POST /lists/{id} does not tell of a member [spec].
+NOT_IN_BATCH = {
+    "contact_id",
+    "full_name",
+    "web_id",
+    "unsubscribe_reason",
+    "consents_to_one_to_one_messaging",
+    "sms_phone_number",
+    "sms_subscription_status",
+    "sms_subscription_last_updated",
+    "marketing_permissions",
+    "source",
+}
 TAGS: Schema = {"tags*": [{"name*": "string", "status*": ("active", "inactive")}], "is_syncing": "boolean"}
 EVENT: Schema = {"name*": "string", "properties": "object", "is_syncing": "boolean", "occurred_at": "datetime"}
 FIELD_TYPES = ("text", "number", "address", "phone", "date", "url", "imageurl", "radio", "dropdown", "birthday", "zip")
@@ -364,8 +377,9 @@ class Lists:
             if "tags" in item:
                 gone = [t for t in member.tags if t not in item["tags"]] if body.get("sync_tags") else []
                 audience.set_tags(member, item["tags"], gone)
-            shown = self._show(audience, member, ask)
-            (updated if known else new).append(shown)
+            shown = audience.show(member, ask.base)
+            shown["location"].pop("region")
+            (updated if known else new).append({k: v for k, v in shown.items() if k not in NOT_IN_BATCH})
         return {
             "new_members": new,
             "updated_members": updated,
@@ -401,7 +415,7 @@ class Lists:
     def tag_search(self, ask: Ask, list_id: str) -> Json:
         audience, start = self.get(list_id), ask.query.get("name", "").lower()
         found = [{"id": i, "name": name} for name, i in audience.tag_ids.items() if name.lower().startswith(start)]
-        return {"tags": found, "total_items": len(found), "_links": []}
+        return {"tags": found, "total_items": len(found)}
 
     def activity(self, ask: Ask, list_id: str, name: str) -> Json:
         audience = self.get(list_id)

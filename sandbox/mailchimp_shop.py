@@ -692,7 +692,8 @@ class Shops:
         del store.carts[cart_id]
 
     def _show_cart(self, store: Store, cart: Json) -> Json:
-        lines = [{k: v for k, v in _show_line(store, x).items() if k != "discount"} for x in cart["lines"].values()]
+        shown = (_show_line(store, x) for x in cart["lines"].values())
+        lines = [{k: v for k, v in x.items() if k not in {"discount", "image_url"}} for x in shown]
         return cart | {"customer": self._show_buyer(store, cart), "lines": lines, "_links": []}
 
     def _line_handlers(self, kind: str) -> tuple[Callable[..., Any], ...]:
