@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-import orjson
 import pandera.polars as pa
 import polars as pl
 
@@ -44,7 +44,7 @@ def raw(value: Any) -> str | None:
     """A value as evidence: text as it stands but for blanks around it, everything else as JSON; empty is None."""
     if value is None or isinstance(value, str):
         return (value or "").strip() or None
-    return orjson.dumps(value).decode()
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def identifier(value: Any) -> str | None:

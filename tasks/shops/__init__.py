@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from tasks.connector import Shop
 from tasks.shops.woocommerce import WooCommerce, WooCommerceSettings
 
-REGISTRY: dict[str, tuple[type[Shop], type[BaseModel]]] = {
+PLATFORMS: dict[str, tuple[type[Shop], type[BaseModel]]] = {
     "woocommerce": (WooCommerce, WooCommerceSettings),
 }
 """Platform: (connector, settings). A connector is made with (settings, shop=name, limits=folder, patience=...)."""

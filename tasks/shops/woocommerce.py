@@ -25,7 +25,6 @@ from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_va
 
 from tasks.addresses import without_addresses
 from tasks.connector import (
-    ConnectorError,
     Finding,
     Fingerprint,
     Outcome,
@@ -38,7 +37,8 @@ from tasks.connector import (
     Write,
 )
 from tasks.http import Patience
-from tasks.shaping import dig, instant, items, raw, text
+from tasks.shaping import dig, instant, raw, text
+from tasks.shops.woocommerce_check import check
 from tasks.shops.woocommerce_shapes import (
     BOUNCE_REASON,
     BOUNCED_AT,
@@ -53,9 +53,6 @@ from tasks.shops.woocommerce_wire import PER_PAGE, KeyAuth, ShopApi
 
 STAFF = frozenset({"administrator", "shop_manager", "editor", "author", "contributor"})
 """WordPress's own roles of people who work there. Any other role may be a plugin's name for buyers (wholesale, member, ...)."""
-
-LIKELY = re.compile("newsletter|subscri|opt_?in|marketing", re.IGNORECASE)
-OTHERS = ("mailchimp", "klaviyo", "mailpoet", "omnisend", "brevo", "sendinblue", "cleverreach")
 
 CUSTOMER_FIELDS = "id,email,first_name,last_name,role,is_paying_customer,billing,meta_data,date_created_gmt,date_modified_gmt"
 ORDER_FIELDS = (
@@ -147,77 +144,14 @@ class WooCommerce:
             ),
         )
 
-    # --- checking
-
     def check(self) -> list[Finding]:
-        """Reads, and sends one batch that holds nothing."""
-        _, index = self._api.root_and_index
-        for what in ("customers", "orders", "products"):
-            self._api.get(f"/{what}", {"per_page": 1, "_fields": "id"})
-        found = [
-            Finding("ok", f"WooCommerce answers at {self._api.site}, and the key may read customers, orders and products.")
-        ]
-        try:
-            self._api.call("POST", "/customers/batch", json={})  # the key's permission and the user's right, and nothing to do
-            found.append(Finding("ok", "The key may write opt-outs and bounces back to customers."))
-        except ConnectorError as error:
-            found.append(Finding("error", f"Nothing can be written back to the shop: {error}"))
-        found += [*self._check_consent(), *self._check_version()]
-        names = " ".join(index["namespaces"]).lower()
-        found += [
-            Finding("warning", f"A plugin of {other} is active in this shop: switch off its own syncing, or the two fight.")
-            for other in OTHERS
-            if other in names
-        ]
-        if self._api.site.startswith("http:") and urlsplit(self._api.site).hostname not in {"127.0.0.1", "localhost", "::1"}:
-            found.append(Finding("warning", "Customers' data travel readable over http: give the shop https, then its url."))
-        return found
-
-    def _check_consent(self) -> Iterator[Finding]:
-        newest = {"role": "all", "orderby": "id", "order": "desc", "per_page": PER_PAGE, "_fields": "id,meta_data"}
-        metas = [_meta_keys(record) for record in self._api.get("/customers", newest)[1]]
-        key = self._settings.consent_meta_key
-        if key is None:
-            likely = sorted({key for keys in metas for key in keys if LIKELY.search(key)})
-            seen = f" Likely ones in this shop: {', '.join(likely[:5])}." if likely else ""
-            yield Finding(
-                "error",
-                "There is no consent key: without it nobody can become subscribed and no opt-out reaches the shop; set "
-                f"consent_meta_key to the field that your newsletter plugin writes.{seen}",
-            )
-        elif metas and not any(key in meta for meta in metas):
-            yield Finding(
-                "warning",
-                f"None of the newest {len(metas)} customers has the field {key}: check how your newsletter plugin spells it.",
-            )
-
-    def _check_version(self) -> Iterator[Finding]:
-        version = self._environment().get("version")
-        try:
-            self._api.get("/orders", {"orderby": "modified", "per_page": 1, "_fields": "id"})
-            yield Finding("ok", f"WooCommerce {version or 'of a version it does not tell us'} lists orders by change.")
-        except RefusedCall:
-            yield Finding(
-                "warning",
-                f"WooCommerce {version or ''} is older than 5.8, so every sync lists all orders: update it if they are many.",
-            )
+        return check(self._api, self._settings.consent_meta_key)
 
     def fingerprint(self) -> Fingerprint:
         _, index = self._api.root_and_index
         home = urlsplit(str(index.get("home") or self._api.site))
-        store_id = self._environment().get("store_id")
+        store_id = self._api.environment().get("store_id")
         return Fingerprint(home.netloc.lower() + home.path.rstrip("/"), str(store_id) if store_id else None)
-
-    def _environment(self) -> Record:
-        """What the system status says; empty where the key's user may not see it. Single fields spare its slow self-tests."""
-        try:
-            status = self._api.call(
-                "GET", "/system_status", params={"_fields": "environment.version,environment.store_id"}
-            ).json
-        except (SetupError, RefusedCall):
-            return {}
-        found = dig(status, "environment")
-        return found if isinstance(found, dict) else {}
 
     # --- fetching
 
@@ -400,10 +334,6 @@ def _holds(record: Any, wanted: Mapping[str, str]) -> bool:
 
 def _target(write: Write) -> str:
     return str(write.payload["customer_id"] if "customer_id" in write.payload else write.payload["order_id"])
-
-
-def _meta_keys(record: Record) -> set[str]:
-    return {key for entry in items(record, "meta_data") if (key := text(dig(entry, "key")))}
 
 
 def _latest(records: Iterable[Record]) -> datetime | None:

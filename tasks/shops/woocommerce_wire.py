@@ -56,7 +56,7 @@ class KeyAuth(httpx.Auth):
 class ShopApi:
     """The REST API of one shop; `site` is its address without /wp-json. `name` begins our sentences about it.
 
-    Raises what `Api` raises; a 401 or 403 is a `SetupError` that says what to do.
+    Raises what `Api` raises; where the key, the plugins or a firewall are to blame, a `SetupError` that says what to do.
     """
 
     def __init__(
@@ -87,6 +87,15 @@ class ShopApi:
             f"No WordPress REST API at {self.site}: check url; it is the address of the shop's front page."
         ) from first
 
+    def environment(self) -> Record:
+        """What the system status says; empty where the key's user may not see it. Single fields spare its slow self-tests."""
+        try:
+            status = self.call("GET", "/system_status", params={"_fields": "environment.version,environment.store_id"}).json
+        except (SetupError, RefusedCall):
+            return {}
+        found = dig(status, "environment")
+        return found if isinstance(found, dict) else {}
+
     def get(self, path: str, params: Mapping[str, Any]) -> tuple[Answer, list[Record]]:
         answer = self.call("GET", path, params=params)
         if not isinstance(answer.json, list):
@@ -98,7 +107,8 @@ class ShopApi:
         try:
             return self._api.request(method, f"{root}{API}{path}", params=params, json=json)
         except RefusedCall as refusal:
-            if refusal.status in {401, 403}:
+            is_explained = isinstance(refusal.body, dict) and refusal.code != "rest_no_route"
+            if refusal.status in {401, 403} or not is_explained:
                 raise SetupError(f"{self.name} {_refused(refusal, is_tls=self.site.startswith('https:'))}") from refusal
             raise
 
@@ -148,7 +158,7 @@ class ShopApi:
 
 
 def _refused(refusal: RefusedCall, *, is_tls: bool) -> str:  # noqa: PLR0911 (one sentence a case)
-    """What to do about a 401 or 403; the sentence goes on after the shop's name."""
+    """What to do about a call that was turned away; the sentence goes on after the shop's name."""
     said = html.unescape(refusal.message).rstrip(".")
     match refusal.code:
         case "woocommerce_rest_authentication_error" if "permission" in said:
@@ -172,6 +182,8 @@ def _refused(refusal: RefusedCall, *, is_tls: bool) -> str:  # noqa: PLR0911 (on
             )
         case code if code.startswith("woocommerce_rest_cannot"):
             return f"does not know the key: check consumer_key, or make a new key under {KEYS_PAGE}."
+        case "rest_no_route":
+            return "has lost this part of WooCommerce's API: look whether WooCommerce is still active."
         case code:
             return f"refuses the call ({refusal.status} {code}): let shopsync through the plugin or firewall before {API}."
 
