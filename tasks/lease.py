@@ -12,7 +12,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.connector import TryLater
@@ -22,13 +22,12 @@ DEAD_AFTER_SECONDS = 60.0
 """An owner on another machine that was silent for that long is dead; one on this machine is when its process is gone."""
 
 
-class LeaseLostError(Exception):
-    """Another run took over while this one was thought dead: stop before doing anything twice."""
-
-
 @contextlib.contextmanager
-def lease(folder: Path, direction: str, run_id: str) -> Iterator[None]:
-    """Hold the direction's lease for the block. Raises TryLater when a living run holds it."""
+def lease(folder: Path, direction: str, run_id: str) -> Iterator[Callable[[], None]]:
+    """Hold the direction's lease for the block. Raises TryLater when a living run holds it.
+
+    Yields a check to make before every write: it raises TryLater when another run took over while this one was thought dead.
+    """
     database = sqlite3.connect(folder / "lease.sqlite", timeout=30, isolation_level=None, check_same_thread=False)
     database.execute("pragma journal_mode = wal")
     database.execute(
@@ -36,6 +35,11 @@ def lease(folder: Path, direction: str, run_id: str) -> Iterator[None]:
     )
     _acquire(database, direction, run_id)
     stop = threading.Event()
+
+    def still_ours() -> None:
+        row = database.execute("select run_id from leases where direction = ?", (direction,)).fetchone()
+        if row is None or row[0] != run_id:
+            raise TryLater(f"another {direction} run took over this connection while this one stood still; it goes on there.")
 
     def beat() -> None:
         while not stop.wait(HEARTBEAT_SECONDS):
@@ -46,7 +50,7 @@ def lease(folder: Path, direction: str, run_id: str) -> Iterator[None]:
     heart = threading.Thread(target=beat, name=f"lease-{direction}", daemon=True)
     heart.start()
     try:
-        yield
+        yield still_ours
     finally:
         stop.set()
         heart.join()

@@ -40,6 +40,23 @@ def planned(database: Database, flow: str, run_id: str | None = None) -> list[di
     )
 
 
+def outcomes(database: Database, run_id: str) -> list[dict[str, object]]:
+    """What became of the writes a run planned, per target and kind. Waiting: planned or sent and not settled."""
+    return rows(
+        database,
+        """
+        select
+            target, kind, count(*) as planned,
+            count(*) filter (where state = 'acknowledged') as acknowledged,
+            count(*) filter (where state = 'skipped') as skipped,
+            count(*) filter (where state = 'rejected') as rejected,
+            count(*) filter (where state in ('planned', 'sent')) as waiting
+        from load.writes where run_id = $1 group by target, kind order by target, kind
+        """,
+        [run_id],
+    )
+
+
 def drop_unreachable(database: Database, kind: str) -> None:
     """Skip planned writes about people whose contact is not at the ESP after all (it was refused, or left meanwhile)."""
     if kind in NEEDS_CONTACT:
@@ -104,16 +121,16 @@ def _writes(database: Database, query: str, parameters: object = None) -> list[W
     ]
 
 
-def settle(database: Database, outcomes: Sequence[Outcome], run_id: str) -> None:
+def settle(database: Database, settled: Sequence[Outcome], run_id: str) -> None:
     """Write down what became of sent writes, and what follows from it: our own events, what the other side holds now,
     the decisions that are carried out. An outcome "unknown" is left out by the connector: that write stays sent."""
-    if not outcomes:
+    if not settled:
         return
     rules.bind(
         database,
         "outcomes",
         pl.DataFrame(
-            [(o.write_id, o.state, o.code, o.message) for o in outcomes],
+            [(o.write_id, o.state, o.code, o.message) for o in settled],
             schema={"write_id": pl.String, "new_state": pl.String, "new_code": pl.String, "new_message": pl.String},
             orient="row",
         ).unique("write_id", keep="last"),

@@ -1,0 +1,41 @@
+"""The forward flow: what the shops know goes to the ESP, after what people said at the ESP has been heard."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.running import report, running
+from tasks.decide import merge_and_plan
+from tasks.extract import drain_esp, extract_shop
+from tasks.lease import lease
+from tasks.load import balance, load_esp, settle_leftovers
+from tasks.publish import publish
+
+
+@flow(name="forward", flow_run_name="forward {connection}", persist_result=False)
+def forward(connection: str, full: bool = False) -> dict[str, Any]:
+    """Sync a connection's customers and orders to its ESP; `full` reads everything again and triggers nothing there."""
+    with running("forward", connection, full=full) as run, lease(run.state.folder, "forward", run.run_id) as still_ours:
+        settle_leftovers(run)
+        drain_esp(run)
+        for shop in run.shops:
+            extract_shop(run, shop)
+        decided = merge_and_plan(run, "forward")
+        load_esp(run, still_ours)
+        written = balance(run)
+        publish(run)
+        return report(run, decided, written)
+
+
+@flow(name="plan", flow_run_name="plan {connection}", persist_result=False)
+def plan(connection: str, full: bool = False) -> dict[str, Any]:
+    """The same up to the first write to either side: what `forward` and `reverse` would send now."""
+    with running("plan", connection, full=full) as run, lease(run.state.folder, "forward", run.run_id):
+        drain_esp(run)
+        for shop in run.shops:
+            extract_shop(run, shop)
+        decided = merge_and_plan(run)
+        publish(run)
+        return report(run, decided, decided["writes"])

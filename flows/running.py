@@ -1,0 +1,107 @@
+"""What every flow does around its steps: open the connection, write down the run and how it ended, say what was done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flows.watching import Watcher, tell
+from schemas.settings import SettingsError, read_settings
+from tasks.connector import SetupError, TryLater
+from tasks.run import Run, open_run
+from tasks.state import Database, rows
+
+CONFIG = "SHOPSYNC_CONFIG"
+
+
+def config_path() -> Path:
+    """Where shopsync.toml is: named by SHOPSYNC_CONFIG, else in the current folder."""
+    return Path(os.environ.get(CONFIG, "shopsync.toml"))
+
+
+def read_block(name: str) -> str:
+    """The value of a Prefect secret block. Raises SettingsError when there is none."""
+    from prefect.blocks.system import Secret  # noqa: PLC0415  # only connections that use blocks need Prefect here
+
+    try:
+        block = Secret.load(name, _sync=True)  # type: ignore[call-arg]
+    except ValueError as error:
+        raise SettingsError(f"there is no Prefect secret block {name!r}: create it in Prefect's UI under Blocks.") from error
+    return str(block.get())  # type: ignore[union-attr]
+
+
+@contextlib.contextmanager
+def running(flow: str, connection: str, *, full: bool = False) -> Iterator[Run]:
+    """Open a connection for a run, and write down its outcome, whatever it is.
+
+    Raises SetupError for settings that cannot be used.
+    """
+    try:
+        settings = read_settings(config_path())
+        run = open_run(settings, connection, flow, environment=os.environ, read_block=read_block, full=full, progress=Watcher())
+    except SettingsError as error:
+        raise SetupError(str(error)) from error
+    with run.state.open() as database:
+        database.execute(
+            "insert into ops.runs values ($1, $2, $3, null, null, null, $4)",
+            [run.run_id, flow, run.started_at, run.connection.policy],
+        )
+    try:
+        yield run
+    except BaseException as error:
+        outcome = "setup_error" if isinstance(error, SetupError) else "try_later" if isinstance(error, TryLater) else "defect"
+        _end(run, outcome, str(error) or type(error).__name__)
+        raise
+    _end(run, "rejected_rows" if _rejected(run) else "done", None)
+
+
+def _end(run: Run, outcome: str, message: str | None) -> None:
+    with run.state.open() as database:
+        database.execute(
+            "update ops.runs set ended_at = $1, outcome = $2, message = $3 where run_id = $4",
+            [datetime.now(UTC), outcome, message, run.run_id],
+        )
+
+
+def _rejected(run: Run) -> int:
+    with run.state.open() as database:
+        return rejected_count(database, run.run_id)
+
+
+def rejected_count(database: Database, run_id: str) -> int:
+    """Rows that this run rejected on their way in, and writes that the other side wants corrected."""
+    row = database.execute(
+        "select coalesce(sum(rows), 0) from ops.run_counts where run_id = $1 and measure = 'rejected'", [run_id]
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def report(run: Run, decided: dict[str, Any], writes: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a run did, as a dictionary for the command line and as tables for the Prefect UI. It holds no address."""
+    with run.state.open() as database:
+        extracted = rows(
+            database,
+            """
+            pivot (select entity, measure, rows from ops.run_counts where run_id = $1 and stage = 'extract')
+            on measure in ('extracted', 'changed', 'unchanged', 'rejected') using sum(rows) group by entity order by entity
+            """,
+            [run.run_id],
+        )
+        rejected = rejected_count(database, run.run_id)
+    tell(f"{run.name}-{run.flow}-read", extracted, "What was read, and what became of it.")
+    tell(f"{run.name}-{run.flow}-decided", decided["transitions"], "Who changes, from what to what, and by which rule.")
+    tell(f"{run.name}-{run.flow}-written", writes, "What was written, and what became of it.")
+    return {
+        "connection": run.name,
+        "flow": run.flow,
+        "run_id": run.run_id,
+        "read": extracted,
+        "people": decided["people"],
+        "transitions": decided["transitions"],
+        "writes": writes,
+        "rejected": rejected,
+    }

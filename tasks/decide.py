@@ -1,0 +1,30 @@
+"""Steps that decide: merge everything known into one decision for everybody, and plan what a flow has to write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks import ledger, merge
+from tasks.run import Run
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def merge_and_plan(run: Run, flow: str | None = None) -> dict[str, Any]:
+    """Decide for everybody and plan this flow's writes (both flows' when none is named).
+
+    Returns {"people", "decided", "transitions": [...], "writes": [{"target", "kind", "writes"}]}. Raises BrokenPromiseError.
+    """
+    with run.state.open() as database:
+        merge.bind_run(database, run.run_id, run.started_at, run.choices(), run.stores())
+        counts = merge.decide(database)
+        flows = [flow] if flow else ["forward", "reverse"]
+        for each in flows:
+            ledger.plan(database, each)
+        planned = [row for each in flows for row in ledger.planned(database, each)]
+        for row in planned:
+            run.count(database, "load", f"{row['kind']} to {row['target']}", {"planned": int(str(row["writes"]))})
+        run.count(database, "merge", "people", counts)
+        return {**counts, "transitions": merge.transitions(database), "writes": planned}

@@ -1,0 +1,109 @@
+"""Steps that write: to the ESP (forward) and back to the shops (reverse). Both carry out the same ledger in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks import ledger
+from tasks.connector import Esp, Shop
+from tasks.extract import recognise
+from tasks.run import Run
+from tasks.state import fact, remember
+
+SHOP_WRITES = ("consent", "bounce")
+LOADED = "first_load_done"
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def settle_leftovers(run: Run) -> None:
+    """Look up what a killed run sent without hearing what became of it, before anything new is read or repeated."""
+    with run.state.open() as database:
+        leftovers = ledger.unsettled(database, run.flow)
+    for (target, kind), writes in leftovers.items():
+        connector: Esp | Shop = run.esp if target == "esp" else run.shops[target]
+        outcomes = connector.held(kind, writes)
+        held = {outcome.write_id for outcome in outcomes}
+        with run.state.open() as database:
+            ledger.settle(database, outcomes, run.run_id)
+            ledger.give_back(database, [write for write in writes if write.write_id not in held])
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
+    """Carry out the planned writes to the ESP. History triggers nothing there: held back at first and when full."""
+    with run.state.open() as database:
+        planned = {str(row["kind"]): int(str(row["writes"])) for row in ledger.planned(database, "forward", run.run_id)}
+        is_history = run.full or fact(database, LOADED) is None
+        currency = database.execute("select mode(currency order by currency) from shop.orders").fetchone()
+    if planned or is_history:
+        for store in run.stores():
+            shop = run.shops[store.shop]
+            run.esp.prepare(
+                {
+                    "store_id": store.store_id,
+                    "name": f"{run.name} {store.shop}" if len(run.shops) > 1 else run.name,
+                    "domain": shop.fingerprint().home,
+                    "currency": (currency and currency[0]) or "EUR",
+                    "platform": shop.platform,
+                }
+            )
+    try:
+        if is_history:
+            _hold(run, hold=True)
+        _carry_out(run, "esp", run.esp, {k: planned[k] for k in run.esp.capabilities.writes if k in planned}, still_ours)
+    finally:
+        if is_history:
+            _hold(run, hold=False)
+    with run.state.open() as database:
+        remember(database, LOADED, run.run_id)
+
+
+def _hold(run: Run, *, hold: bool) -> None:
+    for store in run.stores():
+        run.esp.hold_automations(store.store_id, hold)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def push_back(run: Run, name: str, still_ours: Callable[[], None]) -> None:
+    """Tell one shop about opt-outs, bounces and opt-ins of the ESP."""
+    recognise(run, name)
+    with run.state.open() as database:
+        planned = {
+            str(row["kind"]): int(str(row["writes"]))
+            for row in ledger.planned(database, "reverse", run.run_id)
+            if row["target"] == name
+        }
+    _carry_out(run, name, run.shops[name], {k: planned[k] for k in SHOP_WRITES if k in planned}, still_ours)
+
+
+def _carry_out(run: Run, target: str, connector: Esp | Shop, planned: dict[str, int], still_ours: Callable[[], None]) -> None:
+    """Send planned writes kind by kind, in the order given: marked as sent, sent, settled per record."""
+    for kind, number in planned.items():
+        done = 0
+        with run.state.open() as database:
+            ledger.drop_unreachable(database, kind)
+        while True:
+            still_ours()
+            with run.state.open() as database:
+                writes = ledger.take(database, target, kind, connector.capabilities.batch_size[kind])
+            if not writes:
+                break
+            outcomes = connector.send(kind, writes)
+            with run.state.open() as database:
+                ledger.settle(database, outcomes, run.run_id)
+            done += len(writes)
+            run.progress(f"{kind} to {target}", done, number)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def balance(run: Run) -> list[dict[str, object]]:
+    """Count what became of this run's writes, per target and kind; planned = acknowledged + skipped + rejected + waiting."""
+    with run.state.open() as database:
+        counted = ledger.outcomes(database, run.run_id)
+        for row in counted:
+            measures = {m: int(str(row[m])) for m in ("planned", "acknowledged", "skipped", "rejected", "waiting")}
+            run.count(database, "load", f"{row['kind']} to {row['target']}", measures)
+    return counted
