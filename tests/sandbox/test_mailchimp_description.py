@@ -13,6 +13,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -339,3 +340,95 @@ def test_prism_lets_every_call_and_answer_through(prism: Path, tmp_path: Path) -
         hooks: dict[str, list[Callable[..., Any]]] = {"response": [no_complaint]}
         with httpx.Client(base_url=url, auth=("any", KEY), trust_env=False, event_hooks=hooks, timeout=30) as client:
             assert tour(twin, client) > 90
+
+
+# A Singer tap, in its own virtual environment because of its pins.
+
+LAUNCH = """
+import sys
+from tap_mailchimp import main
+from tap_mailchimp.client import MailchimpClient
+
+url = sys.argv.pop(1)
+
+
+def ask_the_twin(self):
+    found = self.request("GET", url=url + "/oauth2/metadata", endpoint="base_url")
+    self._MailchimpClient__base_url = found["api_endpoint"]
+
+
+MailchimpClient.get_base_url = ask_the_twin
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def tap() -> Path:
+    """The Python of an environment that holds the tap."""
+    folder = tools_folder("tap-mailchimp")
+    python = folder / "bin" / "python"
+    with filelock.FileLock(str(TOOLS / "tap-mailchimp.lock")):
+        done = folder / "installed.txt"
+        if not done.exists() or done.read_text() != TAP:
+            ran([sys.executable, "-m", "venv", "--clear", str(folder)], TOOLS, "no virtual environment can be made")
+            ran([str(python), "-m", "pip", "install", "--quiet", TAP], TOOLS, f"{TAP} cannot be installed")
+            done.write_text(TAP)
+    return python
+
+
+def read_with(tap: Path, url: str, folder: Path, state: dict[str, Any]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """What the tap reads, by stream, and the state it would go on from."""
+    files = {name: folder / f"{name}.json" for name in ("config", "catalog", "state")}
+    config = {"access_token": KEY, "start_date": "2015-01-01T00:00:00+00:00", "page_size": "7"}
+    files["config"].write_bytes(orjson.dumps(config))
+    files["state"].write_bytes(orjson.dumps(state))
+
+    def call(*more: str) -> bytes:
+        command = [str(tap), "-c", LAUNCH, url, "--config", str(files["config"]), *more]
+        done = subprocess.run(
+            command, capture_output=True, check=False, timeout=100, env=os.environ | {"NO_PROXY": "127.0.0.1"}
+        )
+        assert done.returncode == 0, done.stderr.decode()[-2000:]
+        return done.stdout
+
+    catalog = orjson.loads(call("--discover"))
+    for stream in catalog["streams"]:
+        chosen = stream["tap_stream_id"] in {"lists", "list_members"}
+        stream["metadata"].append({"breadcrumb": [], "metadata": {"selected": chosen}})
+        for field in stream["metadata"]:
+            if field["metadata"].get("inclusion") == "available":
+                field["metadata"]["selected"] = chosen
+    files["catalog"].write_bytes(orjson.dumps(catalog))
+    records: dict[str, list[Any]] = {}
+    for line in call("--catalog", str(files["catalog"]), "--state", str(files["state"])).splitlines():
+        message = orjson.loads(line)
+        if message["type"] == "RECORD":
+            records.setdefault(message["stream"], []).append(message["record"])
+        elif message["type"] == "STATE":
+            state = message["value"]
+    return records, state
+
+
+def test_a_singer_tap_reads_what_the_twin_holds_and_then_only_what_changed(tap: Path, tmp_path: Path) -> None:
+    twin = Mailchimp()
+    statuses = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived")
+    people = [
+        {"email": f"p{n}@example.com", "status": statuses[n % 6], "first_name": f"P{n}", "tags": ["old"]}
+        | {"last_changed": f"2026-01-{n + 1:02}T00:00:00+00:00", "timestamp_opt": "2025-01-01T00:00:00+00:00"}
+        for n in range(24)
+    ]
+    twin.load_contacts(LIST_ID, people)
+    with serve(twin) as running:
+        records, state = read_with(tap, running.url, tmp_path, {})
+        held = {m["email_address"]: m for m in twin.state()["members"] if m["status"] != "archived"}
+        assert [x["id"] for x in records["lists"]] == [LIST_ID]
+        read = {m["email_address"]: m for m in records["list_members"]}
+        assert len(records["list_members"]) == len(read)
+        assert {e: (m["id"], m["status"], m["list_id"]) for e, m in read.items()} == {
+            e: (m["id"], m["status"], m["list_id"]) for e, m in held.items()
+        }
+        assert [t["name"] for t in read["p0@example.com"]["tags"]] == ["old"]
+        twin.act_self_unsubscribe("p0@example.com")
+        again, _ = read_with(tap, running.url, tmp_path, state)
+        changed = [(m["email_address"], m["status"], m["unsubscribe_reason"]) for m in again["list_members"]]
+        assert changed == [("p0@example.com", "unsubscribed", "No longer interested")]
