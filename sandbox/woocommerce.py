@@ -30,7 +30,7 @@ from sandbox.woocommerce_records import Customer
 from sandbox.woocommerce_rest import Answer, Rest, Setup
 from sandbox.woocommerce_shop import Shop
 from sandbox.woocommerce_webhooks import Webhooks
-from sandbox.woocommerce_wordpress import RestError
+from sandbox.woocommerce_wordpress import RestError, escaped, is_email, plain_text
 from sandbox.world import World
 
 P = ParamSpec("P")
@@ -54,12 +54,21 @@ def acting(method: Callable[Concatenate[WooCommerce, P], T]) -> Callable[Concate
 class WooCommerce:
     """The twin. What differs from shop to shop is an argument:
 
-    `version` "11.0.1", "8.0.0" or "3.9.1" (others behave like the next older one); `hpos` where the orders live (by version);
-    `utc_offset_hours` and `timezone_string` the shop's clock; `home_url` what the shop takes for its address in links and
-    hooks (by default what it was called by); `believes_tls` what its web server tells WordPress (by default the truth);
-    `plain_permalinks` then only /index.php/wp-json answers; `coming_soon_redirect` then every call is sent to a page;
-    `hides_broken_emails` reads an order's address that is none as "", as WooCommerce itself does unless a plugin interferes.
-    `clock` may be replaced; `act_wait` moves it on.
+    - `version` "11.0.1", "8.0.0" or "3.9.1" (others behave like the next older one); `hpos` whether orders live in their own
+      tables (by default what the version does), which shows in the totals of a page past the end.
+    - `utc_offset_hours`, `timezone_string`: the shop's clock. `clock` is the world's; `act_wait` moves the shop's on.
+    - `currency`, `tax_percent`: for what is ordered here; prices include tax. A loaded world brings its own amounts.
+    - `consent_key`: the meta key of the newsletter's consent, on customers and on orders.
+    - `keys`: who may call; by default ck_sandbox with the secret cs_sandbox, which may read and write.
+    - `home_url` what the shop takes for its address in links and hooks (by default what it was last called by);
+      `believes_tls` what its web server tells WordPress (by default the truth).
+    - `plain_permalinks`: then only /index.php/wp-json takes keys. `coming_soon_redirect`: then every call is sent to a page.
+    - `hides_broken_emails`: an order's address that is none is read as "", as WooCommerce does unless a plugin interferes.
+    - `generates_passwords`: else a new customer must come with one.
+    - `delivers_to_private_hosts`: what a merchant's real shop refuses, and what receivers on this machine need.
+    - `cron_seconds`: deliver webhooks by itself that often; None leaves it to `act_deliver_webhooks`.
+
+    Tests that change `shop` directly must call an `act_` method or the API afterwards: lists are kept until something happens.
     """
 
     name = "woocommerce"
@@ -179,11 +188,9 @@ class WooCommerce:
 
         Registered by the form: the account has never been changed, so date_modified stays null.
         """
-        if self.shop.customer_by_email(email):
-            raise ValueError(f"{email} has an account already")
-        customer = Customer(
-            next(self.shop.user_ids), email, self.shop.username_for(email), self.now(), None, first_name, last_name, role
-        )
+        self._check_free(email)
+        customer = Customer(next(self.shop.user_ids), email, self.shop.username_for(email), self.now(), None, role=role)
+        customer.first_name, customer.last_name = escaped(plain_text(first_name)), escaped(plain_text(last_name))
         customer.billing |= billing or {}
         if consent is not None:
             customer.meta.put(self.consent_key, consent)
@@ -239,6 +246,7 @@ class WooCommerce:
     def act_change_email(self, customer: int | str, email: str) -> None:
         """Somebody changes the account's address under "my account"."""
         person = self._person(customer)
+        self._check_free(email, but_for=person)
         self.shop.move_customer(person, email)
         self.shop.touch_customer(person)
 
@@ -309,6 +317,14 @@ class WooCommerce:
             return self.webhooks.deliver()
         threading.Thread(target=self.webhooks.deliver, name="wp-cron", daemon=True).start()
         return []
+
+    def _check_free(self, email: str, but_for: Customer | None = None) -> None:
+        """What the shop's own forms check, too."""
+        if not is_email(email):
+            raise ValueError(f"{email} is no address to WordPress")
+        holder = self.shop.customer_by_email(email)
+        if holder is not None and holder is not but_for:
+            raise ValueError(f"{email} has an account already")
 
     def _person(self, customer: int | str) -> Customer:
         found = self.shop.customer_by_email(customer) if isinstance(customer, str) else self.shop.customer(customer)

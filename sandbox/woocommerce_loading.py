@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from sandbox import woocommerce_records as records
 from sandbox.woocommerce_records import Coupon, CouponLine, Customer, Line, Order, Product, Variation
 from sandbox.woocommerce_shop import Shop
+from sandbox.woocommerce_wordpress import escaped, kept_tags, plain_text
 from sandbox.world import World
 
 
@@ -26,7 +26,7 @@ def load(shop: Shop, world: World, consent_key: str) -> None:
             continue
         kind = "variable" if product.variations else "simple"
         price = str(product.price)
-        made = Product(number, product.name, price, _naive(product.created_at), _naive(product.changed_at), kind)
+        made = Product(number, kept_tags(product.name), price, _naive(product.created_at), _naive(product.changed_at), kind)
         made.sku = product.sku
         shop.products[number] = made
         for variation in product.variations:
@@ -99,7 +99,7 @@ def _load_orders(shop: Shop, world: World, users: dict[int, int], posts: dict[in
             order.lines.append(
                 Line(
                     next(shop.item_ids),
-                    line.name,
+                    kept_tags(line.name),
                     posts.get(line.product, 0),
                     posts.get(line.variation, 0) if line.variation else 0,
                     line.quantity,
@@ -131,7 +131,7 @@ def _naive(at: datetime) -> datetime:
 
 
 def _name(text: str) -> str:
-    return html.escape(text, quote=False)
+    return escaped(plain_text(text))
 
 
 def _filled(billing: Any) -> dict[str, str]:
