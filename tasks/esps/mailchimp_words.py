@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 import polars as pl
 
-from tasks.addresses import with_address
+from tasks.addresses import with_address, without_addresses
 from tasks.connector import Outcome, Record, Write
 from tasks.esps.mailchimp_batches import Result
 
@@ -232,13 +232,19 @@ def holds(found: Any, wanted: Any) -> bool:
         if all(isinstance(item, dict) and "id" in item for item in [*found, *wanted]):
             found, wanted = (sorted(items, key=lambda item: str(item["id"])) for items in (found, wanted))
         return all(holds(one, other) for one, other in zip(found, wanted, strict=True))
-    if isinstance(wanted, bool) or wanted in {None, ""} or found is None:
-        return bool((found or wanted) == wanted)
+    return _equal(found, wanted)
+
+
+def _equal(found: Any, wanted: Any) -> bool:
+    """Nothing is the same as an empty text; numbers may come as text, instants in another zone."""
+    shown = "" if found is None else found
+    if shown == "" or wanted == "" or isinstance(wanted, bool):
+        return type(shown) is type(wanted) and bool(shown == wanted)
     if isinstance(wanted, float | int):
         number = _decimal(found)
         return number is not None and abs(number - Decimal(str(wanted))) < Decimal("0.005")
     at = moment(wanted)
-    return found == wanted or (at is not None and moment(found) == at)
+    return bool(found == wanted) or (at is not None and moment(found) == at)
 
 
 # Refusals
@@ -260,7 +266,6 @@ _REFUSALS: Final = (
     ("rejected", "invalid_address", "valid email address|looks fake", "Mailchimp does not take this address; correct it."),
 )
 _PASSING = re.compile("a lot of lists very recently", re.IGNORECASE)
-_ADDRESS = re.compile(r"\S+@\S+")
 
 
 def refused(write: Write, code: str, text: str) -> Outcome | None:
@@ -270,7 +275,7 @@ def refused(write: Write, code: str, text: str) -> Outcome | None:
     for state, word, pattern, sentence in _REFUSALS:
         if re.search(pattern, text, re.IGNORECASE):
             return Outcome(write.write_id, state, word, sentence)  # type: ignore[arg-type]
-    return Outcome(write.write_id, "rejected", code, _ADDRESS.sub("(address)", text))
+    return Outcome(write.write_id, "rejected", code, without_addresses(text))
 
 
 def outcomes(kind: str, writes: Sequence[Write], results: dict[str, Result]) -> list[Outcome]:
