@@ -101,6 +101,7 @@ def report(run: Run, decided: dict[str, Any], writes: list[dict[str, Any]]) -> d
         "run_id": run.run_id,
         "read": extracted,
         "people": decided["people"],
+        "needs_confirmation": decided["needs_confirmation"],
         "transitions": decided["transitions"],
         "writes": writes,
         "rejected": rejected,

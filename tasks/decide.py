@@ -15,7 +15,8 @@ from tasks.run import Run
 def merge_and_plan(run: Run, flow: str | None = None) -> dict[str, Any]:
     """Decide for everybody and plan this flow's writes (both flows' when none is named).
 
-    Returns {"people", "decided", "transitions": [...], "writes": [{"target", "kind", "writes"}]}. Raises BrokenPromiseError.
+    Returns {"people", "decided", "transitions": [...], "writes": [{"target", "kind", "writes"}], "needs_confirmation"}.
+    Raises BrokenPromiseError.
     """
     with run.state.open() as database:
         merge.bind_run(database, run.run_id, run.started_at, run.choices(), run.stores())
@@ -27,4 +28,9 @@ def merge_and_plan(run: Run, flow: str | None = None) -> dict[str, Any]:
         for row in planned:
             run.count(database, "load", f"{row['kind']} to {row['target']}", {"planned": int(str(row["writes"]))})
         run.count(database, "merge", "people", counts)
-        return {**counts, "transitions": merge.transitions(database), "writes": planned}
+        return {
+            **counts,
+            "transitions": ledger.transitions(database, run.run_id),
+            "writes": planned,
+            "needs_confirmation": ledger.needs_confirmation(database),
+        }

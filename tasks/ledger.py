@@ -40,6 +40,34 @@ def planned(database: Database, flow: str, run_id: str | None = None) -> list[di
     )
 
 
+def transitions(database: Database, run_id: str) -> list[dict[str, object]]:
+    """What the planned writes of a run change, per side: from, to, by which rule and why, and how many people."""
+    return rows(
+        database,
+        """
+        select
+            case writes.target when 'esp' then 'esp' else 'shop' end as side,
+            case writes.target when 'esp' then decisions.esp_status else decisions.shop_status end as status_before,
+            case writes.target when 'esp' then decisions.set_esp else decisions.set_shop end as status_after,
+            decisions.rule, decisions.sentence, count(distinct writes.address) as people
+        from load.writes as writes
+        inner join merge.decisions as decisions on writes.decision_id = decisions.decision_id
+        where writes.run_id = $1
+        group by all order by side, people desc, decisions.rule
+        """,
+        [run_id],
+    )
+
+
+def needs_confirmation(database: Database) -> int:
+    """How many people the ESP subscribes again only when they confirm by mail themselves (behaviour 2.8)."""
+    row = database.execute(
+        "select count(*) from load.held where kind = 'status' and state = 'skipped' and target = 'esp'"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def outcomes(database: Database, run_id: str) -> list[dict[str, object]]:
     """What became of the writes a run planned, per target and kind. Waiting: planned or sent and not settled."""
     return rows(
@@ -58,19 +86,28 @@ def outcomes(database: Database, run_id: str) -> list[dict[str, object]]:
 
 
 def drop_unreachable(database: Database, kind: str) -> None:
-    """Skip planned writes about people whose contact is not at the ESP after all (it was refused, or left meanwhile)."""
-    if kind in NEEDS_CONTACT:
-        database.execute(
-            """
-            update load.writes set
-                state = 'skipped', code = 'no_contact', settled_at = $now,
-                message = 'The person is not a contact there: its creation was refused or it left meanwhile.'
-            where
-                state = 'planned' and target = 'esp' and kind = $kind
-                and address not in (select address from esp.contacts where status <> 'deleted')
-            """,
-            {"now": datetime.now(UTC), "kind": kind},
-        )
+    """Skip planned writes that what was refused before them leaves in the air: a profile, an order or tags for somebody who is
+    no contact, an order of a customer whom the ESP's store did not take."""
+    if kind not in NEEDS_CONTACT:
+        return
+    database.execute(
+        """
+        update load.writes set
+            state = 'skipped', code = 'no_contact', settled_at = $now,
+            message = 'The person is not a contact there: its creation was refused or it left meanwhile.'
+        where
+            state = 'planned' and target = 'esp' and kind = $kind
+            and (
+                address not in (select address from esp.contacts where status <> 'deleted')
+                or (
+                    kind = 'order'
+                    and (payload ->> 'store_id') || '/' || (payload ->> 'customer_id')
+                    not in (select key from load.held where target = 'esp' and kind = 'customer' and was_acknowledged)
+                )
+            )
+        """,
+        {"now": datetime.now(UTC), "kind": kind},
+    )
 
 
 def take(database: Database, target: str, kind: str, most: int) -> list[Write]:

@@ -90,18 +90,3 @@ def decide(database: Database) -> dict[str, int]:
     row = database.execute("select count(*), count(*) filter (where not is_same) from decided").fetchone()
     assert row is not None
     return {"people": int(row[0]), "decided": int(row[1])}
-
-
-def transitions(database: Database) -> list[dict[str, object]]:
-    """What the decisions at hand change, per side: from, to, rule, sentence and how many people."""
-    return rows(
-        database,
-        """
-        select 'esp' as side, esp_status as status_before, set_esp as status_after, rule, sentence, count(*) as people
-        from decided where esp_write is not null group by all
-        union all
-        select 'shop', shop_status, set_shop, rule, sentence, count(*)
-        from decided where shop_write is not null group by all
-        order by side, people desc, rule
-        """,
-    )

@@ -67,8 +67,8 @@ def store(database: Database, checked: Checked, page: Page, run_id: str) -> Stor
 
 
 def store_lines(database: Database, lines: Checked, run_id: str) -> None:
-    """Replace the lines of the orders that a page held."""
-    rules.bind(database, "incoming_lines", lines.good)
+    """Replace the lines of the orders that a page held (an order that came twice in it has them once)."""
+    rules.bind(database, "incoming_lines", lines.good.unique(["shop", "order_id", "line_id"], keep="last"))
     database.execute(
         """
         delete from shop.order_lines using (select shop, order_id from incoming_orders) as page

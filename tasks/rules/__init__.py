@@ -37,11 +37,11 @@ MERGE = (
     "broken_promises",
 )
 PLAN = (
-    "reachable",
     "profiles",
+    "writes_of_consent",
+    "reachable",
     "orders_to_send",
     "lines_to_send",
-    "writes_of_consent",
     "writes_of_profiles",
     "writes_of_tags",
     "writes_of_products",

@@ -62,6 +62,8 @@ written as (
         end as esp_write,
         case
             when set_shop = 'keep' or not coalesce(to_tell, false) then null
+            -- An opt-in of a shop stays where it was given: a tick in an order, or in one of several shops, is not copied.
+            when set_shop = 'subscribed' and shop_status = 'subscribed' then null
             when set_shop = 'bounced' then 'bounce'
             else 'consent'
         end as shop_write
@@ -88,7 +90,7 @@ select
         when
             set_esp in ('subscribed', 'not_subscribed', 'pending') and is_gone and not coalesce(is_chosen, false)
             then 'in none of the chosen groups'
-        when set_shop <> 'keep' and not has_account then 'no account in the shop to write to'
+        when set_shop <> 'keep' and set_shop <> shop_status and not has_account then 'no account in the shop to write to'
     end as skipped,
     shop_event,
     coalesce(esp_event, suppression_event) as esp_event,

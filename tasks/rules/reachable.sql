@@ -1,10 +1,26 @@
 -- Whom profile, tags and orders may be sent for: one row per address that is at the ESP, or will be after this run's creates.
--- Nobody else: an order for a stranger would make them a contact there.
+-- Nobody else: an order for a stranger would make them a contact there. A creation that was refused is not tried again, so
+-- whoever waits for it is not reachable.
+with refused as (
+    select writes.address
+    from writes_of_consent as writes
+    inner join load.held as held
+        on
+            held.target = 'esp'
+            and writes.kind = held.kind
+            and writes.key = held.key
+            and md5(writes.version) = held.payload_hash
+    where held.state <> 'acknowledged'
+)
+
 select
     decided.address,
-    coalesce(decided.esp_write = 'create', false) as is_new
+    contact.status is null as is_new
 from decided
 left join esp.contacts as contact on decided.address = contact.address
 where
     (contact.status <> 'deleted' and decided.esp_write is distinct from 'archive')
-    or decided.esp_write in ('create', 'status')
+    or (
+        decided.esp_write in ('create', 'status')
+        and decided.address not in (select refused.address from refused)
+    )

@@ -10,11 +10,10 @@ select distinct
     json_object(
         'store_id', orders.store_id,
         'customer_id', md5(orders.address),
-        'email', coalesce(contact.email, people.email, orders.address),
+        'email', orders.address,
         'first_name', people.first_name,
         'last_name', people.last_name
     ) as payload,
     cast(payload as varchar) as version
 from orders_to_send as orders
 left join people on orders.address = people.address
-left join esp.contacts as contact on orders.address = contact.address

@@ -1,4 +1,5 @@
 -- Orders with their lines: one row per order to send. A refund changes the same order, never makes a second one.
+-- Orders of a customer whom the ESP's store refused are not sent.
 with bought as (
     select
         store_id,
@@ -45,3 +46,11 @@ select
     cast(payload as varchar) as version
 from orders_to_send as orders
 inner join bought on orders.store_id = bought.store_id and orders.order_id = bought.order_id
+inner join writes_of_customers as customers on orders.store_id || '/' || md5(orders.address) = customers.key
+left join load.held as taken
+    on
+        taken.target = 'esp'
+        and taken.kind = 'customer'
+        and customers.key = taken.key
+        and md5(customers.version) = taken.payload_hash
+where coalesce(taken.state, 'acknowledged') = 'acknowledged'
