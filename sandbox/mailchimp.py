@@ -30,7 +30,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.mailchimp_audience import Audience, Member
+from sandbox.mailchimp_audience import Audience, Member, member_hash
 from sandbox.mailchimp_batches import Batches
 from sandbox.mailchimp_lists import Lists
 from sandbox.mailchimp_rules import Books, Rules
@@ -81,6 +81,7 @@ class Mailchimp:
         )
         self.audience = self.lists.add(list_id, list_name, double_optin=double_optin)
         self.deliveries: list[Json] = []
+        self._delivering = threading.Lock()
         self.busy: list[int] = []
         self._under_way = 0
         self._routes = Routes()
@@ -243,7 +244,7 @@ class Mailchimp:
         A receiver that calls the twin back while it answers needs wait=False when this is asked through the control door.
         """
         with self.lock:
-            due = [d for d in self.deliveries if d["status"] is None or not 200 <= d["status"] < 300]
+            due = [d for d in self.deliveries if _is_due(d)]
         if wait:
             self._deliver(due)
         else:
@@ -251,8 +252,8 @@ class Mailchimp:
         return len(due)
 
     def _deliver(self, due: list[Json]) -> None:
-        with httpx.Client(timeout=10, trust_env=False) as client:
-            for one in due:
+        with self._delivering, httpx.Client(timeout=10, trust_env=False) as client:
+            for one in filter(_is_due, due):
                 form = {"type": one["type"], "fired_at": one["fired_at"]} | dict(_flat("data", one["data"]))
                 body = urllib.parse.urlencode(form).encode()
                 headers = {"content-type": "application/x-www-form-urlencoded"}
@@ -351,6 +352,12 @@ class Mailchimp:
         """Answer the next calls with 429 or 403 and no JSON, as the platform does when it is overrun."""
         self.busy.extend([status] * times)
 
+    def act_throttle(self, email: str, on: bool = True, list_id: str | None = None) -> None:
+        """The address has signed up to too many lists lately and is refused for hours or days."""
+        with self.lock:
+            throttled = self._list(list_id).throttled
+            (throttled.add if on else throttled.discard)(member_hash(email))
+
     def act_set_double_optin(self, on: bool = True, list_id: str | None = None) -> None:
         with self.lock:
             self._list(list_id).double_optin = on
@@ -398,7 +405,7 @@ class Mailchimp:
                 "carts": {i: list(s.carts.values()) for i, s in stores.items()},
                 "promo_rules": {i: list(s.promo_rules.values()) for i, s in stores.items()},
                 "promo_codes": {i: {r: list(c.values()) for r, c in s.promo_codes.items()} for i, s in stores.items()},
-                "connected_sites": list(self.shops.sites.values()),
+                "connected_sites": list(self.shops.promos.sites.values()),
                 "batches": [
                     {"id": b.id, "status": b.status, "operations": len(b.operations), "errored": b.errored}
                     for b in self.batches.batches.values()
@@ -442,6 +449,10 @@ def _answer(status: int, body: bytes) -> Response:
 def _stranger() -> Problem:
     detail = "Your API key may be invalid, or you've attempted to access the wrong datacenter."
     return Problem(401, "API Key Invalid", detail)
+
+
+def _is_due(delivery: Json) -> bool:
+    return delivery["status"] is None or not 200 <= delivery["status"] < 300
 
 
 def _flat(name: str, value: Any) -> list[tuple[str, str]]:

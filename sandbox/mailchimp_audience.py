@@ -18,7 +18,6 @@ from sandbox.mailchimp_wire import Json, Problem, invalid, is_address, not_found
 SETTABLE = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional")
 PATCHABLE = ("subscribed", "unsubscribed", "cleaned", "pending")  # not transactional [spec]
 Source = Literal["user", "admin", "api"]
-ALREADY_HERE = "already in this list with a status of"
 INVALID_MERGE = "Your merge fields were invalid."
 _WORLD_NAMES = {"signed_up_at": "timestamp_signup", "opted_in_at": "timestamp_opt", "changed_at": "last_changed"}
 _FAKE = re.compile(
@@ -109,6 +108,8 @@ class Audience:
     members: dict[str, Member] = field(default_factory=dict)
     contact_ids: dict[str, str] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
+    throttled: set[str] = field(default_factory=set)
+    """Hashes of addresses that signed up to too many lists lately, anywhere."""
     fields: list[MergeField] = field(default_factory=_first_fields)
     tag_ids: dict[str, int] = field(default_factory=dict)
     abuse_reports: list[Json] = field(default_factory=list)
@@ -143,6 +144,9 @@ class Audience:
 
     def check_may_be(self, member: Member | None, email: str, status: str) -> None:
         """Refuse what the platform refuses: forgotten addresses, and lifting a compliance state."""
+        if member_hash(email) in self.throttled and status in {"subscribed", "pending"}:
+            detail = f"{email} has signed up to a lot of lists very recently; we're not allowing more signups for now"
+            raise Problem(400, "Invalid Resource", detail)
         if member is None:
             if member_hash(email) in self.forgotten:  # even `pending` is refused [issue mailchimp-for-wordpress#771]
                 raise Problem(
@@ -255,7 +259,8 @@ class Audience:
             self.check_may_be(None, email, "")
         other = self.members.get(member_hash(email))
         if other is not None:
-            raise invalid(("email address", f"{email} is {ALREADY_HERE} {other.status}"))
+            # An archived contact is in the way too [issue MailChimp.Net#201].
+            raise invalid(("email address", f'"{email}" is already in this list with a status of "{other.status}".'))
 
     def _add(self, email: str, origin: str) -> Member:
         number, key, now = next(self.books.serial), member_hash(email), self.books.now()
@@ -308,13 +313,16 @@ class Audience:
         if status == "cleaned":
             member.compliance = "bounce"
         if status == "unsubscribed":
+            if self.books.rules.every_unsubscribe_is_final:
+                member.compliance = member.compliance or "unsubscribe"
             member.unsubscribed_at = now
             member.activity.append({"activity_type": "unsub", "created_at_timestamp": stamp(now), "admin": source == "admin"})
         if status == "subscribed":
             member.unsubscribe_reason, member.unsubscribed_at = "", None
             member.activity.append({"activity_type": "signup", "created_at_timestamp": stamp(now)})
             self._welcome(member)
-        if not opt_given and (status == "subscribed" or member.timestamp_opt is None):
+        # Everybody added by the API gets a timestamp_opt, those who never opted in too; only who has to confirm waits for it.
+        if not opt_given and status != "pending" and (status == "subscribed" or member.timestamp_opt is None):
             member.timestamp_opt = now
         if before in {"", "transactional", "archived", "unsubscribed", "pending", "cleaned"} and status == "subscribed":
             self.notify(self, "subscribe", source, self.webhook_data(member))

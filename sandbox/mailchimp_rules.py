@@ -27,6 +27,9 @@ class Rules:
     """In an audience with double opt-in, a new contact written as `subscribed` becomes `pending` [issue MailChimp.Net#263]."""
     archive_keeps_compliance: bool = False
     """A self-unsubscribed contact stays protected after being archived. Reports say it does not [issue jethro-pmm#708]."""
+    every_unsubscribe_is_final: bool = False
+    """The API cannot lift an unsubscribe that the API or the merchant made. One report says so, others re-subscribed
+    [issues pmpro-mailchimp#152, uk.co.vedaconsulting.mailchimp#374, laravel-newsletter#172]."""
     cleaned_may_be_unsubscribed: bool = False
     """The API may set a cleaned contact to unsubscribed or transactional [unverified]; `pending` is always allowed."""
     cleaned_may_be_archived: bool = False

@@ -1,4 +1,4 @@
-"""The endpoints below /ecommerce and /connected-sites: stores, products, customers, orders, carts, promo rules and codes.
+"""The endpoints below /ecommerce: stores, customers, products, orders, carts.
 
 Order of writes: store, products with variants, customers, orders and carts, promo rules, promo codes; whatever points to
 something that is not there is refused [docs; wordings from issues of published connectors].
@@ -6,12 +6,32 @@ something that is not there is refused [docs; wordings from issues of published 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.mailchimp_audience import Audience, member_hash
+from sandbox.mailchimp_promos import Promos
+from sandbox.mailchimp_records import (
+    CART,
+    CART_LINE,
+    CUSTOMER,
+    ID_MOST,
+    LINE,
+    ORDER,
+    PATCH_CART,
+    PATCH_ORDER,
+    PATCH_PRODUCT,
+    PRODUCT,
+    STORE,
+    VARIANT,
+    Store,
+    bare,
+    check_currency,
+    check_id,
+    exists,
+    normal_times,
+    pick,
+)
 from sandbox.mailchimp_rules import Books
 from sandbox.mailchimp_wire import (
     Ask,
@@ -27,179 +47,18 @@ from sandbox.mailchimp_wire import (
     not_found,
     only,
     optional,
-    parse_moment,
     stamp,
 )
 
-ADDRESS: Schema = {
-    "address1": "string",
-    "address2": "string",
-    "city": "string",
-    "province": "string",
-    "province_code": "string",
-    "postal_code": "string",
-    "country": "string",
-    "country_code": "string",
-}
-PLACE: Schema = ADDRESS | {"longitude": "number", "latitude": "number"}
-DELIVERY: Schema = PLACE | {"name": "string", "phone": "string", "company": "string"}
-STORE: Schema = {
-    "id*": "string",
-    "list_id*": "string",
-    "name*": "string",
-    "platform": "string",
-    "domain": "string",
-    "is_syncing": "boolean",
-    "email_address": "string",
-    "currency_code*": "string",
-    "money_format": "string",
-    "primary_locale": "string",
-    "timezone": "string",
-    "phone": "string",
-    "address": PLACE,
-}
-CUSTOMER: Schema = {
-    "id*": "string",
-    "email_address*": "string",
-    "opt_in_status*": "boolean",
-    "company": "string",
-    "first_name": "string",
-    "last_name": "string",
-    "address": ADDRESS,
-}
-VARIANT: Schema = {
-    "id*": "string",
-    "title*": "string",
-    "url": "string",
-    "sku": "string",
-    "price": "number",
-    "inventory_quantity": "integer",
-    "image_url": "string",
-    "backorders": "string",
-    "visibility": "string",
-}
-IMAGE: Schema = {"id*": "string", "url*": "string", "variant_ids": ["string"]}
-PRODUCT: Schema = {
-    "id*": "string",
-    "title*": "string",
-    "handle": "string",
-    "url": "string",
-    "description": "string",
-    "type": "string",
-    "vendor": "string",
-    "image_url": "string",
-    "variants*": [VARIANT],
-    "images": [IMAGE],
-    "published_at_foreign": "datetime",
-}
-PATCH_PRODUCT: Schema = optional(PRODUCT) | {"variants": [optional(VARIANT)], "images": [optional(IMAGE)]}
-LINE: Schema = {
-    "id*": "string",
-    "product_id*": "string",
-    "product_variant_id*": "string",
-    "quantity*": "integer",
-    "price*": "number",
-    "discount": "number",
-}
-CART_LINE: Schema = {name: kind for name, kind in LINE.items() if name != "discount"}
-ORDER: Schema = {
-    "id*": "string",
-    "customer*": optional(CUSTOMER) | {"id*": "string"},
-    "campaign_id": "string",
-    "landing_site": "string",
-    "financial_status": "string",
-    "fulfillment_status": "string",
-    "currency_code*": "string",
-    "order_total*": "number",
-    "order_url": "string",
-    "discount_total": "number",
-    "tax_total": "number",
-    "shipping_total": "number",
-    "tracking_code": ("prec",),
-    "processed_at_foreign": "datetime",
-    "cancelled_at_foreign": "datetime",
-    "updated_at_foreign": "datetime",
-    "shipping_address": DELIVERY,
-    "billing_address": DELIVERY,
-    "promos": [{"code*": "string", "amount_discounted*": "number", "type*": ("fixed", "percentage")}],
-    "lines*": [LINE],
-    "outreach": {"id": "string"},
-    "tracking_number": "string",
-    "tracking_carrier": "string",
-    "tracking_url": "string",
-}
-PATCH_ORDER: Schema = optional(ORDER) | {"customer": optional(CUSTOMER), "lines": [optional(LINE)]}
-CART: Schema = {
-    "id*": "string",
-    "customer*": optional(CUSTOMER) | {"id*": "string"},
-    "campaign_id": "string",
-    "checkout_url": "string",
-    "currency_code*": "string",
-    "order_total*": "number",
-    "tax_total": "number",
-    "lines*": [CART_LINE],
-}
-PATCH_CART: Schema = optional(CART) | {"customer": optional(CUSTOMER), "lines": [optional(CART_LINE)]}
-PROMO_RULE: Schema = {
-    "id*": "string",
-    "title": "string",
-    "description*": "string",
-    "starts_at": "datetime",
-    "ends_at": "datetime",
-    "amount*": "number",
-    "type*": ("fixed", "percentage"),
-    "target*": ("per_item", "total", "shipping"),
-    "enabled": "boolean",
-    "created_at_foreign": "datetime",
-    "updated_at_foreign": "datetime",
-}
-PROMO_CODE: Schema = {
-    "id*": "string",
-    "code*": "string",
-    "redemption_url*": "string",
-    "usage_count": "integer",
-    "enabled": "boolean",
-    "created_at_foreign": "datetime",
-    "updated_at_foreign": "datetime",
-}
-SITE: Schema = {"foreign_id*": "string", "domain*": "string"}
-ID_MOST, DESCRIPTION_MOST = 50, 255
 # The words of financial_status and fulfillment_status that start an order notification [spec].
 NOTIFYING = {"paid", "pending", "refunded", "cancelled", "shipped"}
-
-
-@dataclass
-class Store:
-    fields: Json
-    created: str
-    updated: str
-    customers: dict[str, Json] = field(default_factory=dict)
-    products: dict[str, Json] = field(default_factory=dict)
-    orders: dict[str, Json] = field(default_factory=dict)
-    carts: dict[str, Json] = field(default_factory=dict)
-    promo_rules: dict[str, Json] = field(default_factory=dict)
-    promo_codes: dict[str, dict[str, Json]] = field(default_factory=dict)
-    orders_of: dict[str, set[str]] = field(default_factory=dict)
-    """Order ids per customer id."""
-    customers_of: dict[str, set[str]] = field(default_factory=dict)
-    """Customer ids per address hash."""
-
-
-def exists(what: str) -> Problem:
-    return bad_request(f"We were unable to process the request. {what} with the provided ID already exists in the account.")
-
-
-def _pick(found: dict[str, Json], key: str) -> Json:
-    if key not in found:
-        raise not_found()
-    return found[key]
 
 
 class Shops:
     def __init__(self, books: Books, audience: Callable[[str], Audience | None]) -> None:
         self.books = books
         self.stores: dict[str, Store] = {}
-        self.sites: dict[str, Json] = {}
+        self.promos = Promos(self.get, self.stores, self._now)
         self._audience = audience
 
     def is_syncing(self, list_id: str) -> bool:
@@ -245,14 +104,7 @@ class Shops:
             get, add, show, change, delete = self._line_handlers(kind)
             routes.add(f"{store}/{kind}/{{}}/lines", get=get, post=add)
             routes.add(f"{store}/{kind}/{{}}/lines/{{}}", get=show, patch=change, delete=delete)
-        routes.add(f"{store}/promo-rules", get=self.promo_rules, post=self.add_promo_rule)
-        one = f"{store}/promo-rules/{{}}"
-        routes.add(one, get=self.promo_rule, patch=self.patch_promo_rule, delete=self.delete_promo_rule)
-        routes.add(f"{one}/promo-codes", get=self.promo_codes, post=self.add_promo_code)
-        one += "/promo-codes/{}"
-        routes.add(one, get=self.promo_code, patch=self.patch_promo_code, delete=self.delete_promo_code)
-        routes.add("/connected-sites", get=self.list_sites, post=self.add_site)
-        routes.add("/connected-sites/{}", get=self.site, delete=self.delete_site)
+        self.promos.routes(routes)
 
     def _now(self) -> str:
         return stamp(self.books.now())
@@ -288,10 +140,10 @@ class Shops:
         return self._show_store(made)
 
     def _check_store(self, body: Json, known: Store | None) -> None:
-        _check_id(body)
+        check_id(body)
         if "list_id" in body and self._audience(body["list_id"]) is None:
             raise invalid(("list_id", "The list ID provided does not exist."))  # our words
-        _check_currency(body)
+        check_currency(body)
         others = (s for s in self.stores.values() if s is not known)
         domain = body.get("domain")
         if self.books.rules.unique_store_domain and domain and any(s.fields["domain"] == domain for s in others):
@@ -317,7 +169,7 @@ class Shops:
 
     def _show_store(self, store: Store) -> Json:
         none = {"is_supported": False}
-        site = next((s for s in self.sites.values() if s["store_id"] == store.fields["id"]), None)
+        site = next((s for s in self.promos.sites.values() if s["store_id"] == store.fields["id"]), None)
         shown = store.fields | {
             "automations": {"abandoned_cart": none, "abandoned_browse": none},
             "list_is_active": self._audience(store.fields["list_id"]) is not None,
@@ -346,7 +198,7 @@ class Shops:
 
     def customer(self, ask: Ask, store_id: str, customer_id: str) -> Json:
         store = self.get(store_id)
-        return self._show_customer(store, _pick(store.customers, customer_id))
+        return self._show_customer(store, pick(store.customers, customer_id))
 
     def put_customer(self, ask: Ask, store_id: str, customer_id: str) -> Json:
         store, body = self.get(store_id), check_body(CUSTOMER, ask.body)
@@ -356,25 +208,24 @@ class Shops:
 
     def patch_customer(self, ask: Ask, store_id: str, customer_id: str) -> Json:
         store, body = self.get(store_id), check_body(optional(CUSTOMER), ask.body)
-        known = _pick(store.customers, customer_id)
+        known = pick(store.customers, customer_id)
         return self._show_customer(store, self._write_customer(store, body | {"id": known["id"]}))
 
     def delete_customer(self, ask: Ask, store_id: str, customer_id: str) -> None:
         store = self.get(store_id)
-        customer = _pick(store.customers, customer_id)
+        customer = pick(store.customers, customer_id)
         del store.customers[customer_id]
         store.customers_of[member_hash(customer["email_address"])].discard(customer_id)
 
     def _write_customer(self, store: Store, body: Json) -> Json:
         """Create or change a customer, and the contact that goes with it."""
-        _check_id(body)
+        check_id(body)
         known = store.customers.get(body["id"])
         email: str = body["email_address"] if "email_address" in body else known["email_address"] if known else ""
         if not is_address(email):
             raise Problem(400, "Invalid Resource", "Please provide a valid email address.")
         if known and email.lower() != known["email_address"].lower():
-            # [issue mailchimp-client-lib-codegen#128]; our words
-            raise invalid(("email_address", "The email address of a customer cannot be changed."))
+            raise bad_request("An email address may not be changed once a customer is created.")  # [issue mc-magento#17]
         if known is None:
             empty = {"company": "", "first_name": "", "last_name": "", "address": {}}
             known = store.customers[body["id"]] = empty | {"opt_in_status": False, "created_at": self._now()}
@@ -426,7 +277,7 @@ class Shops:
 
     def product(self, ask: Ask, store_id: str, product_id: str) -> Json:
         store = self.get(store_id)
-        return _show_product(store, _pick(store.products, product_id))
+        return _show_product(store, pick(store.products, product_id))
 
     def put_product(self, ask: Ask, store_id: str, product_id: str) -> Json:
         if not self.books.rules.put_orders:
@@ -437,7 +288,7 @@ class Shops:
         return self._write_product(store, body)
 
     def _write_product(self, store: Store, body: Json) -> Json:
-        _check_id(body, 10_000)
+        check_id(body, 10_000)
         ids = [v["id"] for v in body["variants"]]
         if not ids:
             raise invalid(("variants", "A product needs at least one variant."))  # ≥ 1 [spec]; our words
@@ -445,9 +296,7 @@ class Shops:
             raise bad_request("A product may not contain the same variant id more than once.")  # our words
         empty = dict.fromkeys(("handle", "url", "description", "type", "vendor", "image_url", "published_at_foreign"), "")
         variants = {v["id"]: self._new_variant(v) for v in body["variants"]}
-        made = empty | only(PRODUCT, body) | {"variants": variants, "images": body.get("images", [])}
-        if body.get("published_at_foreign"):
-            made["published_at_foreign"] = _normal(body["published_at_foreign"])
+        made = empty | normal_times(only(PRODUCT, body)) | {"variants": variants, "images": body.get("images", [])}
         store.products[body["id"]] = made
         return _show_product(store, made)
 
@@ -468,13 +317,13 @@ class Shops:
     def patch_product(self, ask: Ask, store_id: str, product_id: str) -> Json:
         """Variants that are named by their id are changed or added; the others stay."""
         store = self.get(store_id)
-        product, body = _pick(store.products, product_id), check_body(PATCH_PRODUCT, ask.body)
+        product, body = pick(store.products, product_id), check_body(PATCH_PRODUCT, ask.body)
         for given in body.pop("variants", []):
             if "id" not in given:
                 raise invalid(("variants", "Required fields were not provided: id"))
             self._upsert_variant(product, given["id"], given)
         body.pop("id", None)
-        product |= only(PRODUCT, body)
+        product |= normal_times(only(PRODUCT, body))
         return _show_product(store, product)
 
     def _upsert_variant(self, product: Json, variant_id: str, given: Json) -> Json:
@@ -482,15 +331,15 @@ class Shops:
             product["variants"][variant_id] |= only(VARIANT, given) | {"updated_at": self._now()}
         else:
             product["variants"][variant_id] = self._new_variant(check_body(VARIANT, given))
-        return _bare(product["variants"][variant_id])
+        return bare(product["variants"][variant_id])
 
     def delete_product(self, ask: Ask, store_id: str, product_id: str) -> None:
         store = self.get(store_id)
-        _pick(store.products, product_id)
+        pick(store.products, product_id)
         del store.products[product_id]
 
     def _variants(self, store_id: str, product_id: str) -> Json:
-        found: Json = _pick(self.get(store_id).products, product_id)["variants"]
+        found: Json = pick(self.get(store_id).products, product_id)["variants"]
         return found
 
     def variants(self, ask: Ask, store_id: str, product_id: str) -> Json:
@@ -502,10 +351,10 @@ class Shops:
         if body["id"] in variants:
             raise exists("A product variant")
         variants[body["id"]] = self._new_variant(body)
-        return _bare(variants[body["id"]])
+        return bare(variants[body["id"]])
 
     def variant(self, ask: Ask, store_id: str, product_id: str, variant_id: str) -> Json:
-        return _pick(self._variants(store_id, product_id), variant_id) | {"_links": []}
+        return pick(self._variants(store_id, product_id), variant_id) | {"_links": []}
 
     def put_variant(self, ask: Ask, store_id: str, product_id: str, variant_id: str) -> Json:
         self._variants(store_id, product_id)
@@ -513,13 +362,13 @@ class Shops:
         return self._upsert_variant(self.get(store_id).products[product_id], variant_id, body | {"id": variant_id})
 
     def patch_variant(self, ask: Ask, store_id: str, product_id: str, variant_id: str) -> Json:
-        _pick(self._variants(store_id, product_id), variant_id)
+        pick(self._variants(store_id, product_id), variant_id)
         body = check_body(optional(VARIANT), ask.body)
         return self._upsert_variant(self.get(store_id).products[product_id], variant_id, body | {"id": variant_id})
 
     def delete_variant(self, ask: Ask, store_id: str, product_id: str, variant_id: str) -> None:
         variants = self._variants(store_id, product_id)
-        _pick(variants, variant_id)
+        pick(variants, variant_id)
         if len(variants) == 1:
             raise bad_request("A product needs at least one variant.")  # our words
         del variants[variant_id]
@@ -548,7 +397,7 @@ class Shops:
 
     def order(self, ask: Ask, store_id: str, order_id: str) -> Json:
         store = self.get(store_id)
-        return self._show_order(store, _pick(store.orders, order_id))
+        return self._show_order(store, pick(store.orders, order_id))
 
     def put_order(self, ask: Ask, store_id: str, order_id: str) -> Json:
         if not self.books.rules.put_orders:
@@ -559,14 +408,14 @@ class Shops:
         return self._write_order(store, body)
 
     def _write_order(self, store: Store, body: Json) -> Json:
-        _check_currency(body)
+        check_currency(body)
         lines = self._check_lines(store, body["lines"], "An order")
         customer = self._buyer(store, body["customer"])
         empty: Json = dict.fromkeys(
             ("campaign_id", "landing_site", "financial_status", "fulfillment_status", "order_url"), ""
         ) | dict.fromkeys(("discount_total", "tax_total", "shipping_total"), 0)
         before = store.orders.get(body["id"])
-        made = empty | _normal_times(only(ORDER, body)) | {"customer": customer["id"], "lines": lines}
+        made = empty | normal_times(only(ORDER, body)) | {"customer": customer["id"], "lines": lines}
         made["store_id"] = store.fields["id"]
         if before:
             store.orders_of[before["customer"]].discard(body["id"])
@@ -616,7 +465,7 @@ class Shops:
 
     def patch_order(self, ask: Ask, store_id: str, order_id: str) -> Json:
         store = self.get(store_id)
-        order, body = _pick(store.orders, order_id), check_body(PATCH_ORDER, ask.body)
+        order, body = pick(store.orders, order_id), check_body(PATCH_ORDER, ask.body)
         before = dict(order)
         self._patch(store, order, body, ORDER, LINE)
         self._notify(store, order, before)
@@ -624,7 +473,7 @@ class Shops:
 
     def _patch(self, store: Store, record: Json, body: Json, schema: Schema, line_schema: Schema) -> None:
         """Lines that are named by their id are changed or added; the others stay."""
-        _check_currency(body)
+        check_currency(body)
         lines = dict(record["lines"])
         for given in body.pop("lines", []):
             if "id" not in given:
@@ -637,11 +486,11 @@ class Shops:
             rest = {k: v for k, v in customer.items() if k not in {"id", "opt_in_status"}}
             self._write_customer(store, rest | {"id": record["customer"]})
         body.pop("id", None)
-        record |= _normal_times(only(schema, body)) | {"lines": lines}
+        record |= normal_times(only(schema, body)) | {"lines": lines}
 
     def delete_order(self, ask: Ask, store_id: str, order_id: str) -> None:
         store = self.get(store_id)
-        order = _pick(store.orders, order_id)
+        order = pick(store.orders, order_id)
         store.orders_of[order["customer"]].discard(order_id)
         del store.orders[order_id]
 
@@ -664,7 +513,7 @@ class Shops:
         store, body = self.get(store_id), check_body(CART, ask.body)
         if body["id"] in store.carts:
             raise exists("A cart")
-        _check_currency(body)
+        check_currency(body)
         lines = self._check_lines(store, body["lines"], "A cart")
         customer = self._buyer(store, body["customer"])
         made = {"campaign_id": "", "checkout_url": "", "tax_total": 0} | only(CART, body)
@@ -677,18 +526,18 @@ class Shops:
 
     def cart(self, ask: Ask, store_id: str, cart_id: str) -> Json:
         store = self.get(store_id)
-        return self._show_cart(store, _pick(store.carts, cart_id))
+        return self._show_cart(store, pick(store.carts, cart_id))
 
     def patch_cart(self, ask: Ask, store_id: str, cart_id: str) -> Json:
         store = self.get(store_id)
-        cart, body = _pick(store.carts, cart_id), check_body(PATCH_CART, ask.body)
+        cart, body = pick(store.carts, cart_id), check_body(PATCH_CART, ask.body)
         self._patch(store, cart, body, CART, CART_LINE)
         cart["updated_at"] = self._now()
         return self._show_cart(store, cart)
 
     def delete_cart(self, ask: Ask, store_id: str, cart_id: str) -> None:
         store = self.get(store_id)
-        _pick(store.carts, cart_id)
+        pick(store.carts, cart_id)
         del store.carts[cart_id]
 
     def _show_cart(self, store: Store, cart: Json) -> Json:
@@ -701,7 +550,7 @@ class Shops:
 
         def record(store_id: str, record_id: str) -> tuple[Store, Json]:
             store = self.get(store_id)
-            return store, _pick(getattr(store, kind), record_id)
+            return store, pick(getattr(store, kind), record_id)
 
         def show_all(ask: Ask, store_id: str, record_id: str) -> Json:
             store, found = record(store_id, record_id)
@@ -717,141 +566,21 @@ class Shops:
 
         def show(ask: Ask, store_id: str, record_id: str, line_id: str) -> Json:
             store, found = record(store_id, record_id)
-            return _show_line(store, _pick(found["lines"], line_id))
+            return _show_line(store, pick(found["lines"], line_id))
 
         def change(ask: Ask, store_id: str, record_id: str, line_id: str) -> Json:
             store, found = record(store_id, record_id)
-            merged = _pick(found["lines"], line_id) | only(schema, check_body(optional(schema), ask.body)) | {"id": line_id}
+            merged = pick(found["lines"], line_id) | only(schema, check_body(optional(schema), ask.body)) | {"id": line_id}
             self._check_line(store, merged)
             found["lines"][line_id] = merged
             return _show_line(store, merged)
 
         def delete(ask: Ask, store_id: str, record_id: str, line_id: str) -> None:
             _, found = record(store_id, record_id)
-            _pick(found["lines"], line_id)
+            pick(found["lines"], line_id)
             del found["lines"][line_id]
 
         return show_all, add, show, change, delete
-
-    # Promo rules and codes
-
-    def promo_rules(self, ask: Ask, store_id: str) -> Json:
-        return ask.page(list(self.get(store_id).promo_rules.values()), _bare, "promo_rules", store_id=store_id)
-
-    def add_promo_rule(self, ask: Ask, store_id: str) -> Json:
-        store, body = self.get(store_id), check_body(PROMO_RULE, ask.body)
-        if body["id"] in store.promo_rules:
-            raise exists("A promo rule")
-        empty = {"title": "", "starts_at": "", "ends_at": "", "enabled": True}
-        made = empty | _normal_times(only(PROMO_RULE, body))
-        _check_promo(made)
-        store.promo_rules[body["id"]] = made
-        store.promo_codes[body["id"]] = {}
-        return _bare(made)
-
-    def promo_rule(self, ask: Ask, store_id: str, rule_id: str) -> Json:
-        return _bare(_pick(self.get(store_id).promo_rules, rule_id))
-
-    def patch_promo_rule(self, ask: Ask, store_id: str, rule_id: str) -> Json:
-        store = self.get(store_id)
-        rule, body = _pick(store.promo_rules, rule_id), check_body(optional(PROMO_RULE), ask.body)
-        merged = rule | _normal_times(only(PROMO_RULE, body)) | {"id": rule_id}
-        _check_promo(merged)
-        store.promo_rules[rule_id] = merged
-        return _bare(merged)
-
-    def delete_promo_rule(self, ask: Ask, store_id: str, rule_id: str) -> None:
-        store = self.get(store_id)
-        _pick(store.promo_rules, rule_id)
-        del store.promo_rules[rule_id], store.promo_codes[rule_id]
-
-    def _codes(self, store_id: str, rule_id: str) -> dict[str, Json]:
-        store = self.get(store_id)
-        _pick(store.promo_rules, rule_id)
-        return store.promo_codes[rule_id]
-
-    def promo_codes(self, ask: Ask, store_id: str, rule_id: str) -> Json:
-        found = list(self._codes(store_id, rule_id).values())
-        return ask.page(found, _bare, "promo_codes", store_id=store_id)
-
-    def add_promo_code(self, ask: Ask, store_id: str, rule_id: str) -> Json:
-        codes, body = self._codes(store_id, rule_id), check_body(PROMO_CODE, ask.body)
-        _check_id(body)
-        if body["id"] in codes:
-            raise exists("A promo code")
-        codes[body["id"]] = {"usage_count": 0, "enabled": True} | _normal_times(only(PROMO_CODE, body))
-        return _bare(codes[body["id"]])
-
-    def promo_code(self, ask: Ask, store_id: str, rule_id: str, code_id: str) -> Json:
-        return _bare(_pick(self._codes(store_id, rule_id), code_id))
-
-    def patch_promo_code(self, ask: Ask, store_id: str, rule_id: str, code_id: str) -> Json:
-        code, body = _pick(self._codes(store_id, rule_id), code_id), check_body(optional(PROMO_CODE), ask.body)
-        code |= _normal_times(only(PROMO_CODE, body)) | {"id": code_id}
-        return _bare(code)
-
-    def delete_promo_code(self, ask: Ask, store_id: str, rule_id: str, code_id: str) -> None:
-        codes = self._codes(store_id, rule_id)
-        _pick(codes, code_id)
-        del codes[code_id]
-
-    # Connected sites
-
-    def list_sites(self, ask: Ask) -> Json:
-        return ask.page(list(self.sites.values()), _bare, "sites")
-
-    def add_site(self, ask: Ask) -> Json:
-        body = check_body(SITE, ask.body)
-        if body["foreign_id"] in self.sites:
-            raise bad_request("A connected site with the provided foreign ID already exists in the account.")  # our words
-        script = {"url": f"https://site-scripts.example/{body['foreign_id']}.js", "fragment": "<script></script>"}
-        store = next((s for s in self.stores.values() if s.fields["domain"] == body["domain"]), None)
-        self.sites[body["foreign_id"]] = only(SITE, body) | {
-            "store_id": store.fields["id"] if store else "",
-            "platform": store.fields["platform"] if store else "",
-            "site_script": script,
-            "created_at": self._now(),
-            "updated_at": self._now(),
-        }
-        return _bare(self.sites[body["foreign_id"]])
-
-    def site(self, ask: Ask, site_id: str) -> Json:
-        return _bare(_pick(self.sites, site_id))
-
-    def delete_site(self, ask: Ask, site_id: str) -> None:
-        _pick(self.sites, site_id)
-        del self.sites[site_id]
-
-
-def _bare(record: Json) -> Json:
-    return record | {"_links": []}
-
-
-def _normal(given: str) -> str:
-    return stamp(parse_moment(given)) if given else ""
-
-
-def _normal_times(body: Json) -> Json:
-    times = {k: _normal(v) for k, v in body.items() if k.endswith("_foreign") or k in {"starts_at", "ends_at"}}
-    return body | times
-
-
-def _check_id(body: Json, most: int = ID_MOST) -> None:
-    if "id" in body and not 0 < len(body["id"]) <= most:
-        raise invalid(("id", f"The ID must have between 1 and {most} characters."))  # ≤ 50 [spec]; our words
-
-
-def _check_currency(body: Json) -> None:
-    if "currency_code" in body and not re.fullmatch(r"[A-Z]{3}", body["currency_code"]):
-        raise invalid(("currency_code", "The currency code must be a three-letter ISO 4217 code."))  # our words
-
-
-def _check_promo(rule: Json) -> None:
-    _check_id(rule)
-    if len(rule["description"]) > DESCRIPTION_MOST:  # [spec]
-        raise invalid(("description", f"The description must be at most {DESCRIPTION_MOST} characters long."))  # our words
-    if rule["amount"] < 0 or (rule["type"] == "percentage" and rule["amount"] > 1):  # a percentage is 0..1 [spec]
-        raise invalid(("amount", "The amount must be a positive number, and a percentage at most 1."))  # our words
 
 
 def _show_product(store: Store, product: Json) -> Json:
