@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Protocol
+from urllib.parse import quote
 
 BILLING = (
     "first_name",
@@ -216,8 +219,11 @@ class Product:
 
     @property
     def slug(self) -> str:
-        words = "".join(c if c.isalnum() else "-" for c in self.name.lower())
-        return "-".join(part for part in words.split("-") if part)
+        """Observed: `Te ☕ "Grön" &amp; Honung` becomes te-%e2%98%95-gron-honung."""
+        words = re.sub(r"<[^>]*>|&\w+;", " ", self.name.lower())
+        plain = "".join(c for c in unicodedata.normalize("NFKD", words) if not unicodedata.combining(c))
+        kept = re.sub(r"""[\s"'.,:;!?&/()]+""", "-", plain).strip("-")
+        return quote(re.sub(r"-+", "-", kept), safe="-_").lower()
 
     def json(self, site: Site) -> dict[str, Any]:
         return {

@@ -205,6 +205,8 @@ class Rest:
 
     def _dispatch(self, call: Call) -> Answer:
         match call.parts:
+            case [] if call.method == "GET":
+                return Answer({"namespace": "wc/v3", "routes": {}})
             case ["customers" | "orders" | "products" | "coupons" | "webhooks" as kind]:
                 return self._many(call, kind)
             case ["customers" | "orders" | "products" | "coupons" | "webhooks" as kind, "batch"]:

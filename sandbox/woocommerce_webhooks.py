@@ -86,7 +86,7 @@ class Webhooks:
         self.now, self.site, self.body_of, self.lock = now, site, body_of, lock
         self.reaches_private_hosts, self.timeout = reaches_private_hosts, timeout
         self.hooks: dict[int, Webhook] = {}
-        self.queue: list[tuple[int, int]] = []
+        self.queue: dict[tuple[int, int], None] = {}  # in order, each once
         self.delivered: list[dict[str, Any]] = []
         self._ids = itertools.count(1)
         self._random = random.Random(seed)
@@ -149,13 +149,14 @@ class Webhooks:
     def happened(self, topic: str, number: int) -> None:
         """Several of one kind before the next delivery make one (observed)."""
         for hook in self.hooks.values():
-            if hook.topic == topic and hook.status == "active" and (hook.id, number) not in self.queue:
-                self.queue.append((hook.id, number))
+            if hook.topic == topic and hook.status == "active":
+                self.queue.setdefault((hook.id, number))
 
     def deliver(self) -> list[dict[str, Any]]:
         """Send what is queued now; what happens meanwhile waits for the next turn. Returns one entry per delivery."""
         with self.lock:
-            waiting, self.queue[:] = list(self.queue), []
+            waiting = list(self.queue)
+            self.queue.clear()
         report = []
         for hook_id, number in waiting:
             with self.lock:
@@ -228,7 +229,7 @@ class Webhooks:
         version = self.site().version
         agent = f"WooCommerce/{'.'.join(map(str, version))} Hookshot (WordPress/{WORDPRESS.get(version[0], '6.5')})"
         try:
-            common = {"User-Agent": agent, "Accept": "*/*", "Connection": "close"}
+            common = {"User-Agent": agent, "Accept": "*/*", "Accept-Encoding": "deflate, gzip, br, zstd", "Connection": "close"}
             connection.request(
                 "POST", (target.path or "/") + (f"?{target.query}" if target.query else ""), body, common | dict(headers)
             )
