@@ -125,6 +125,10 @@ class Api:
             transport=transport,
         )
 
+    def close(self) -> None:
+        """Hang up. Not needed before the end of a process."""
+        self._client.close()
+
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Answer:
         return self.request("GET", path, params=params)
 

@@ -64,6 +64,7 @@ class ShopApi:
     ) -> None:
         self.site, self.name = site, name
         self._api = Api(site, name=name, slots=Slots(limits, site, SLOTS), auth=auth, patience=patience, ca_file=ca_file)
+        self.close = self._api.close
 
     @cached_property
     def root_and_index(self) -> tuple[str, Record]:
