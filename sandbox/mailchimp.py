@@ -19,6 +19,7 @@ import time
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -364,18 +365,19 @@ class Mailchimp:
 
     # Loading and looking
 
-    def load_contacts(self, list_id: str, contacts: Iterable[Json]) -> int:
+    def load_contacts(self, list_id: str, contacts: Iterable[Any]) -> int:
         """Contacts that were there before: no mail, no webhook. Gives their number.
 
-        Each has `email`; besides `status` (default subscribed), `first_name`, `last_name`, `merge_fields`, `tags`, `language`,
-        `vip`, `source`, `ip_signup`, `ip_opt`, `timestamp_signup`, `timestamp_opt`, `last_changed` (ISO text or datetime),
-        `unsubscribe_reason`, and `unsubscribed_by`: "self" (default), "api" or "admin". The names that the
-        invented world has for times work too (`signed_up_at`, `opted_in_at`, `changed_at`). Other keys are ignored.
+        Dicts or dataclasses. Each has `email`; besides `status` (default subscribed), `first_name`, `last_name`,
+        `merge_fields`, `tags`, `language`, `vip`, `source`, `ip_signup`, `ip_opt`, `timestamp_signup`, `timestamp_opt`,
+        `last_changed`, `unsubscribed_at` (ISO text or datetime), `unsubscribe_reason`, and `unsubscribed_by`: "self" (default),
+        "api" or "admin". The invented world's names for times work too (`signed_up_at`, `opted_in_at`, `changed_at`). Other
+        keys are ignored.
         """
         audience, count = self.lists.audiences[list_id], 0
         with self.lock:
             for given in contacts:
-                audience.load(given)
+                audience.load(given if isinstance(given, dict) else asdict(given))
                 count += 1
         return count
 

@@ -23,6 +23,7 @@ import pytest
 from sandbox import mailchimp_batches
 from sandbox.mailchimp import KEY, LIST_ID, Mailchimp
 from sandbox.server import Running, serve
+from sandbox.world import Contact
 
 ANN = "ann@example.com"
 MEMBERS = f"/lists/{LIST_ID}/members"
@@ -37,13 +38,13 @@ def path_of(email: str) -> str:
 
 
 _free: list[Running] = []
-"""A server that waits for its next twin: starting one for each test would take longer than all tests do."""
+"""Servers that wait for their next twin: starting one for each test would take longer than all tests do."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def server() -> Iterator[None]:
-    with serve(Mailchimp()) as running:
-        _free.append(running)
+    with serve(Mailchimp()) as one, serve(Mailchimp()) as another:  # some tests hold two platforms at a time
+        _free.extend((one, another))
         yield
         _free.clear()
 
@@ -51,15 +52,13 @@ def server() -> Iterator[None]:
 @contextlib.contextmanager
 def platform(**options: Any) -> Iterator[tuple[Mailchimp, httpx.Client]]:
     twin = Mailchimp(**{"batch_seconds": 0.0, "call_seconds": 0.0} | options)
-    with contextlib.ExitStack() as stack:
-        if _free:
-            running = _free.pop()
-            stack.callback(_free.append, running)
-            running.door.twin = twin
-        else:  # a second twin inside the first one's block
-            running = stack.enter_context(serve(twin))
-        client = httpx.Client(base_url=f"{running.url}/3.0", auth=("any", KEY), trust_env=False)
-        yield twin, stack.enter_context(client)
+    running = _free.pop()
+    running.door.twin = twin
+    try:
+        with httpx.Client(base_url=f"{running.url}/3.0", auth=("any", KEY), trust_env=False) as client:
+            yield twin, client
+    finally:
+        _free.append(running)
 
 
 @pytest.fixture
@@ -187,7 +186,7 @@ class TestTransport:
         assert "timestamp_opt" in fields_of(client.post(MEMBERS, json=bad_time))
 
     def test_the_eleventh_connection_is_refused(self) -> None:
-        with platform(call_seconds=1.0) as (_, client):
+        with platform(call_seconds=0.5) as (_, client):
             codes: list[int] = []
             threads = [threading.Thread(target=lambda: codes.append(client.get("/ping").status_code)) for _ in range(11)]
             for thread in threads:
@@ -650,7 +649,7 @@ class TestReadingChanges:
             "last_changed": "2021-01-01T00:00:00Z",
         }
         past = datetime(2020, 1, 1, tzinfo=UTC)
-        bob = {"email": "bob@example.com", "status": "subscribed", "opted_in_at": past, "changed_at": past}
+        bob = Contact("bob@example.com", "subscribed", signed_up_at=past, opted_in_at=past, changed_at=past)
         assert twin.load_contacts(LIST_ID, [loaded, bob]) == 2
         shown = client.get(path_of(ANN)).json()
         assert (shown["full_name"], shown["last_changed"], shown["tags_count"]) == ("Ann", "2021-01-01T00:00:00+00:00", 1)
