@@ -240,8 +240,10 @@ class Audience:
             member = self._add(email, origin)
             if status == "subscribed" and self.double_optin and self.books.rules.double_optin_applies_to_api:
                 status = "pending"
-        elif email != member.email:
+        elif member_hash(email) != member.key:
             self.rename(member, email, source)
+        else:
+            member.email = email  # another spelling is no other address
         changed_profile = any(member.merge.get(k, "") != v for k, v in merge.items())
         member.merge |= {k: ("" if v == {} else v) for k, v in merge.items()}
         self._keep_profile(member, body)

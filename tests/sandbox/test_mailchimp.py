@@ -338,6 +338,12 @@ class TestMembers:
             "email address": '"bob@example.com" is already in this list with a status of "archived".'
         }
 
+    def test_another_spelling_is_no_other_address(self, twin: Mailchimp, client: httpx.Client) -> None:
+        subscribe(client)
+        body = {"email_address": "Ann@Example.com", "status_if_new": "transactional"}
+        assert client.put(path_of(ANN), json=body).json()["email_address"] == "Ann@Example.com"
+        assert [m["id"] for m in twin.state()["members"]] == [md5(ANN)]
+
     def test_address_changes_can_be_refused_altogether(self) -> None:
         with platform(address_change_refused=True) as (_, client):
             subscribe(client)
