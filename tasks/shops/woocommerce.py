@@ -203,7 +203,9 @@ class WooCommerce:
                 yield from self._orders_of_second(since)
                 since += timedelta(seconds=1)
                 continue
-            yield Page(records, answer.asked_at, answer.answered_at, cursor=_naive(reached))
+            # An order dated into the future (a wrong clock, an import) must not hide all that change until then.
+            cursor = _naive(min(reached, answer.asked_at)) if reached else None
+            yield Page(records, answer.asked_at, answer.answered_at, cursor=cursor)
             if not is_full or (until and latest and latest > until):
                 return
             since = latest
@@ -212,7 +214,7 @@ class WooCommerce:
         """More than a page of orders changed in one second (imports do that): by id, as equal times have no order."""
         before = {"modified_before": _naive(second + timedelta(seconds=1))}
         for page in self._api.walk("/orders", {"_fields": ORDER_FIELDS} | _after(second) | before):
-            yield replace(page, cursor=_naive(second), complete=False)
+            yield replace(page, cursor=_naive(min(second, page.asked_at)), complete=False)
             proven = page.complete
         if not proven:
             raise TryLater(f"Orders of shop {self._shop} change faster than they can be read; run again later.")
@@ -340,11 +342,11 @@ def _latest(records: Iterable[Record]) -> datetime | None:
     return max((at for record in records if (at := instant(record.get("date_modified_gmt")))), default=None)
 
 
-def _naive(at: datetime | None) -> str | None:
+def _naive(at: datetime) -> str:
     """Without a suffix: together with dates_are_gmt, a Z makes WordPress skip the last hours of a shop east of Greenwich."""
-    return at.replace(tzinfo=None).isoformat(timespec="seconds") if at else None
+    return at.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
-def _after(since: datetime | None) -> dict[str, str | None]:
+def _after(since: datetime | None) -> dict[str, str]:
     """`modified_after` excludes its own second, hence one second earlier."""
     return {"modified_after": _naive(since - timedelta(seconds=1)), "dates_are_gmt": "true"} if since else {}

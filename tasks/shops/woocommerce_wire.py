@@ -101,7 +101,7 @@ class ShopApi:
         answer = self.call("GET", path, params=params)
         if not isinstance(answer.json, list):
             raise SetupError(f"{self.name} answers {path} with something else than a list; look for a plugin that alters it.")
-        return answer, [record for record in answer.json if isinstance(record, dict)]
+        return answer, [record if isinstance(record, dict) else {} for record in answer.json]  # a page keeps its length
 
     def call(self, method: str, path: str, *, params: Mapping[str, Any] | None = None, json: Any = None) -> Answer:
         root, _ = self.root_and_index
@@ -114,10 +114,15 @@ class ShopApi:
             raise
 
     def by_id(self, path: str, ids: Sequence[str], params: Mapping[str, Any]) -> Iterator[Page]:
+        """The records with these ids. Who is missing counts as deleted, so an answer to another question is refused."""
         for start in range(0, len(ids), PER_PAGE):
             # Comma-joined: WooCommerce signs repeated keys in a way of its own.
-            include = ",".join(ids[start : start + PER_PAGE])
-            answer, records = self.get(path, {"include": include, "per_page": PER_PAGE, **params})
+            asked = ids[start : start + PER_PAGE]
+            answer, records = self.get(path, {"include": ",".join(asked), "per_page": PER_PAGE, **params})
+            if not {str(_number(record)) for record in records} <= set(asked):
+                raise SetupError(
+                    f"{self.name} ignores which {path} it is asked for; look for a plugin that alters its answers."
+                )
             yield Page(records, answer.asked_at, answer.answered_at, complete=start + PER_PAGE >= len(ids))
 
     def walk(self, path: str, params: Mapping[str, Any]) -> Iterator[Page]:

@@ -26,7 +26,8 @@ from tasks.shops.woocommerce_wire import KeyAuth, ShopApi
 
 CONSENT = "newsletter_optin"
 KEYS: dict[str, Any] = {"consumer_key": "ck_sandbox", "consumer_secret": "cs_sandbox"}
-NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+"""The shops' clock: after the invented world, before any real run of these tests."""
 
 
 @dataclass
@@ -79,7 +80,7 @@ def open_shop(servers: dict[bool, Running], tmp_path: Path) -> Iterator[Opening]
     opened: list[Served] = []
 
     def opening(world: World | None = None, *, is_tls: bool = False, **setup: Any) -> Served:
-        twin = Twin(**{"clock": lambda: NOON} | setup)
+        twin = Twin(**{"clock": lambda: NOW} | setup)
         if world:
             twin.from_world(world)
         running = servers[is_tls]
@@ -394,6 +395,12 @@ def test_asked_by_id_only_those_who_exist_come_back(here: Served) -> None:
     assert set(ids(pages)) == set(everybody[:150]) - {gone}
 
 
+def test_an_answer_to_another_question_proves_no_deletion(here: Served) -> None:
+    here.running.door.faults = [Fault("status", path="/customers$", status=200, body='[{"id": 77}, null]', headers=JSON)]
+    with pytest.raises(SetupError, match="ignores which /customers it is asked for"):
+        list(here.shop.customers_by_id(["2", "3"]))
+
+
 # orders
 
 
@@ -408,7 +415,7 @@ def test_the_cursor_brings_only_what_changed(here: Served) -> None:
     assert {changed, new} <= set(ids(found))
     assert trashed not in ids(found)
     assert len(ids(found)) < 10
-    assert found[-1].cursor == "2026-11-22T12:01:00"
+    assert found[-1].cursor == "2026-11-22T03:01:00"
 
 
 @pytest.mark.parametrize("hours", [-8, 0, 1, 9.5])
@@ -416,9 +423,9 @@ def test_the_last_hours_are_not_lost_east_of_greenwich(world: World, open_shop: 
     here = open_shop(world, utc_offset_hours=hours)
     order = here.twin.act_order(email="guest@example.com")
     for minutes in (0, 5, 59, 61):
-        cursor = (NOON - timedelta(minutes=minutes)).replace(tzinfo=None).isoformat()
+        cursor = (NOW - timedelta(minutes=minutes)).replace(tzinfo=None).isoformat()
         assert order in ids(here.shop.orders(cursor))
-    assert ids(here.shop.orders("2026-11-22T12:00:01")) == []
+    assert ids(here.shop.orders("2026-11-22T03:00:01")) == []
 
 
 def test_an_order_changed_during_the_walk_comes_again(here: Served) -> None:
@@ -445,6 +452,15 @@ def test_a_shop_that_never_stops_selling_does_not_hold_us(open_shop: Opening) ->
     assert len(list(here.shop.orders())) <= 4
 
 
+def test_an_order_dated_into_the_future_hides_no_other(here: Served) -> None:
+    future = here.twin.act_order(email="guest@example.com")
+    here.twin.shop.orders[future].modified = datetime(2099, 1, 1)  # noqa: DTZ001 (the twin keeps naive UTC)
+    cursor = list(here.shop.orders())[-1].cursor
+    here.twin.clock = lambda: datetime.now(UTC)
+    new = here.twin.act_order(email="guest@example.com")
+    assert set(ids(here.shop.orders(cursor))) == {future, new}
+
+
 @pytest.mark.parametrize("cursor", [None, "2026-11-20T10:00:00", "2026-11-20T09:00:00"])
 def test_an_import_that_changed_all_orders_in_one_second(here: Served, cursor: str | None) -> None:
     for order in here.twin.shop.orders.values():
@@ -452,7 +468,7 @@ def test_an_import_that_changed_all_orders_in_one_second(here: Served, cursor: s
     later = here.twin.act_order(email="guest@example.com")
     pages = list(here.shop.orders(cursor))
     assert set(ids(pages)) == orders_of(here.twin)
-    assert pages[-1].cursor == "2026-11-22T12:00:00"
+    assert pages[-1].cursor == "2026-11-22T03:00:00"
     assert set(ids(here.shop.orders(pages[-1].cursor))) == {later}
 
 
@@ -484,7 +500,7 @@ def test_an_erased_guest_leaves_no_address(here: Served) -> None:
 
 def test_a_tick_at_the_checkout_is_read_from_the_order(here: Served) -> None:
     order = here.twin.act_order(email="guest@example.com", consent_tick="yes")
-    records = [record for page in here.shop.orders("2026-11-22T12:00:00") for record in page.records if record["id"] == order]
+    records = [record for page in here.shop.orders("2026-11-22T03:00:00") for record in page.records if record["id"] == order]
     row = here.shop.to_orders(records).row(0, named=True)
     assert (row["consent"], row["consent_raw"], row["customer_id"], row["state"]) == ("in", "yes", None, "paid")
 
