@@ -12,9 +12,9 @@ from prefect.cache_policies import NO_CACHE
 from schemas.esp import Contacts
 from schemas.shop import Customers, OrderLines, Orders, Products
 from tasks import storage
-from tasks.connector import Page, SetupError, Shop, TryLater
+from tasks.connector import Page, Shop, TryLater
+from tasks.fingerprints import recognise
 from tasks.run import Run
-from tasks.state import fact, remember
 from tasks.storage import Stored
 from tasks.validate import Checked, check
 
@@ -54,28 +54,6 @@ def extract_shop(run: Run, name: str) -> None:
     listed = _customers(run, name, shop)
     bought = _orders(run, name, shop, were_listed=listed)
     _products(run, name, shop, bought)
-
-
-def recognise(run: Run, name: str) -> None:
-    """Stop when another shop answers than the one this connection was first synced with (behaviour 11.4)."""
-    found = run.shops[name].fingerprint()
-    now = found.shop_id or found.home
-    with run.state.open() as database:
-        known_home, known_id = (fact(database, f"fingerprint:{name}:{part}") for part in ("home", "id"))
-        if known_home is None:
-            remember(database, f"fingerprint:{name}:home", found.home)
-            remember(database, f"fingerprint:{name}:id", now)
-            return
-    if known_home != found.home:
-        raise SetupError(
-            f"Shop {name} calls itself {found.home}, but this connection was first synced with {known_home}: a copy of a "
-            f"shop may not write to the live audience. If it has moved, run `shopsync check {run.name} --accept-move {name}`."
-        )
-    if known_id not in {now, known_home}:
-        raise SetupError(
-            f"Shop {name} at {found.home} is another shop than the one this connection was first synced with: make a new "
-            f"connection for it, or, if it was set up anew, run `shopsync check {run.name} --accept-move {name}`."
-        )
 
 
 def _customers(run: Run, name: str, shop: Shop) -> bool:

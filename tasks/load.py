@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks import ledger
 from tasks.connector import Esp, Shop
-from tasks.extract import recognise
+from tasks.fingerprints import recognise
 from tasks.run import Run
 from tasks.state import fact, remember
 

@@ -1,0 +1,40 @@
+"""What `check` looks at: both ends, and what this connection remembers of them. It changes nothing anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from tasks.connector import ConnectorError, Finding
+from tasks.fingerprints import recognise
+from tasks.run import Run
+
+
+def check_connection(run: Run) -> list[dict[str, Any]]:
+    """Findings of all ends: {"where", "level", "sentence"}. A stop of one end does not hide the other."""
+    found = []
+    for name, shop in run.shops.items():
+        found += _look(f"shop {name}", shop.check)
+        found += _look(f"shop {name}", partial(_recognised, run, name))
+        found += [{"where": f"shop {name}", "level": "note", "sentence": note} for note in shop.capabilities.notes]
+    found += _look("ESP", run.esp.check)
+    found += [{"where": "ESP", "level": "note", "sentence": note} for note in run.esp.capabilities.notes]
+    guards = run.connection.guards
+    if guards.model_fields_set:
+        sentence = "The guards are read, but this version does not hold mass changes back yet: use `shopsync plan` first."
+        found.append({"where": "settings", "level": "warning", "sentence": sentence})
+    return found
+
+
+def _look(where: str, look: Callable[[], list[Finding]]) -> list[dict[str, Any]]:
+    try:
+        findings = look()
+    except ConnectorError as error:
+        findings = [Finding("error", str(error))]
+    return [{"where": where, "level": finding.level, "sentence": finding.sentence} for finding in findings]
+
+
+def _recognised(run: Run, name: str) -> list[Finding]:
+    recognise(run, name)
+    return [Finding("ok", "It is the shop that this connection knows.")]

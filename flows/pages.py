@@ -1,0 +1,208 @@
+"""What commands print for people: tables and sentences. The same results go out as JSON with --json."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import duckdb
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tasks.state import rows
+
+MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "error": "[bold red]error[/]", "note": "[dim]note[/]"}
+OUTCOME_COLUMNS = ("planned", "acknowledged", "skipped", "rejected", "waiting")
+
+
+@contextlib.contextmanager
+def progress(console: Console) -> Iterator[None]:
+    """Bars for every step while a flow runs; on a pipe, one line when a step is done."""
+    from flows.watching import LISTENERS
+
+    bars: dict[str, TaskID] = {}
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
+
+        def listen(step: str, done: int, total: int | None) -> None:
+            if step not in bars:
+                bars[step] = shown.add_task(escape(step), total=total)
+            shown.update(bars[step], completed=done, total=max(total or done, done))
+
+        LISTENERS.append(listen)
+        try:
+            yield
+        finally:
+            LISTENERS.remove(listen)
+
+
+def grid(found: Sequence[dict[str, Any]], title: str | None = None, numbers: Sequence[str] = ()) -> Table:
+    """Rows as a table; empty cells for null."""
+    made = Table(title=title, title_justify="left", header_style="bold", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for column in found[0] if found else ():
+        made.add_column(column.replace("_", " "), justify="right" if column in numbers else "left", overflow="fold")
+    for row in found:
+        made.add_row(*[_cell(value) for value in row.values()])
+    return made
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if hasattr(value, "strftime"):
+        return f"{value:%Y-%m-%d %H:%M:%S}" if hasattr(value, "hour") else f"{value:%Y-%m-%d}"
+    return escape(str(value))
+
+
+def findings(console: Console, found: list[dict[str, Any]]) -> None:
+    made = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for finding in found:
+        made.add_row(MARKS[finding["level"]], escape(finding["where"]), escape(finding["sentence"]))
+    console.print(made)
+    errors = sum(finding["level"] == "error" for finding in found)
+    console.print("Ready to sync." if not errors else f"{errors} to mend before the first sync.")
+
+
+def planned(console: Console, result: dict[str, Any]) -> None:
+    """A dry run: who would change, by which rule, and what would be sent."""
+    _read(console, result)
+    _changes(console, result, "What would change")
+    if result["writes"]:
+        console.print(grid(result["writes"], "What would be sent", ("writes",)))
+        console.print()
+    total = sum(row["writes"] for row in result["writes"])
+    console.print(f"{result['people']:,} people known; {total:,} writes would be sent. Nothing was written to either side.")
+    _attention(console, result)
+
+
+def done(console: Console, result: dict[str, Any]) -> None:
+    """A sync or a reverse run: what was read, who changed, what was written."""
+    _read(console, result)
+    _changes(console, result, "What changed")
+    if result["writes"]:
+        console.print(grid(result["writes"], "What was written", OUTCOME_COLUMNS))
+        console.print()
+    acknowledged = sum(row["acknowledged"] for row in result["writes"])
+    console.print(
+        f"{result['people']:,} people known; {acknowledged:,} writes acknowledged"
+        + (", nothing to write." if not result["writes"] else ".")
+    )
+    _attention(console, result)
+
+
+def _read(console: Console, result: dict[str, Any]) -> None:
+    if result["read"]:
+        console.print(grid(result["read"], "What was read", ("extracted", "changed", "unchanged", "rejected")))
+        console.print()
+
+
+def _changes(console: Console, result: dict[str, Any], title: str) -> None:
+    if not result["transitions"]:
+        return
+    shown = [
+        {
+            "at": {"esp": "ESP", "shop": "shop"}[row["side"]],
+            "from": row["status_before"],
+            "to": row["status_after"],
+            "people": row["people"],
+            "rule": row["rule"],
+            "why": row["sentence"],
+        }
+        for row in result["transitions"]
+    ]
+    console.print(grid(shown, title, ("people",)))
+    console.print()
+
+
+def _attention(console: Console, result: dict[str, Any]) -> None:
+    name = result["connection"]
+    if result["needs_confirmation"]:
+        console.print(
+            f"{result['needs_confirmation']:,} people opted in again in the shop, but the ESP subscribes them only when they "
+            "confirm by mail themselves: they stay unsubscribed."
+        )
+    if result["rejected"]:
+        console.print(f"[yellow]{result['rejected']:,} rejected[/]: `shopsync rejected {name}` says what to correct.")
+
+
+def rejected_rows(snapshot: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """What waits for a correction: rows that failed a check, writes that were refused."""
+    return rows(
+        snapshot,
+        """
+        select source, entity, record_id, field, advice, rejected_at from rejected_rows
+        union all
+        select target, kind, key, code, message, settled_at from writes where state = 'rejected'
+        qualify row_number() over (partition by target, kind, key order by settled_at desc) = 1
+        order by rejected_at desc, source, entity, record_id
+        """,
+    )
+
+
+def rejected(console: Console, found: list[dict[str, Any]]) -> None:
+    if not found:
+        console.print("Nothing is rejected.")
+        return
+    console.print(grid(found))
+    console.print(f"{len(found):,} to correct. Each is tried again when it changes, or with --retry.")
+
+
+def retried(console: Console, result: dict[str, int]) -> None:
+    console.print(
+        f"{result['rows']:,} rows tried again, {result['still_rejected']:,} rejected still; {result['writes']:,} refused "
+        "writes are planned again by the next sync."
+    )
+
+
+def query(snapshot: duckdb.DuckDBPyConnection, text: str | None) -> list[dict[str, Any]]:
+    """The rows of a query; without one, the relations with their comments."""
+    if text is not None:
+        return rows(snapshot, text)
+    return rows(
+        snapshot,
+        """
+        select table_name as relation, estimated_size as rows, comment as meaning from duckdb_tables() order by table_name
+        """,
+    )
+
+
+def table(console: Console, found: list[dict[str, Any]]) -> None:
+    console.print(grid(found) if found else "No rows.")
+
+
+def relations(console: Console, found: list[dict[str, Any]], connection: str) -> None:
+    console.print(grid(found, numbers=("rows",)))
+    console.print(f'\nTry: shopsync sql {connection} "select esp_status, count(*) from contacts group by all"')
+
+
+def story(console: Console, told: dict[str, Any]) -> None:
+    """One person's story: who they are, what they said, what was decided and written, newest last."""
+    person = told["person"][0] if told["person"] else {}
+    console.print(f"[bold]{escape(told['address'])}[/]")
+    if person:
+        console.print(
+            f"In the shops: {person['shop_status']}. At the ESP: {person['esp_status'] or 'absent'}. "
+            f"Rule {person['rule']}: {escape(person['sentence'])}\n"
+        )
+    for part, title in (
+        ("accounts", "Accounts"),
+        ("orders", "Orders"),
+        ("events", "What was said about consent"),
+        ("decisions", "What was decided"),
+        ("writes", "What was written"),
+    ):
+        if told[part]:
+            console.print(grid([_shown(row) for row in told[part]], title))
+            console.print()
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Ids of runs and events are for --json."""
+    return {column: value for column, value in row.items() if column not in {"run_id", "event_id", "caused_by", "payload"}}

@@ -1,0 +1,41 @@
+"""What `explain` tells: one person's whole story from the snapshot, newest last."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+from tasks.addresses import to_address
+from tasks.state import rows
+
+_PARTS = {
+    "person": "select * from contacts where address = $1",
+    "accounts": """
+        select shop, customer_id, email, first_name, last_name, consent, bounced_at, created_at, first_seen_at, deleted_at
+        from customers where address = $1 order by created_at
+    """,
+    "orders": """
+        select shop, number, state, total - refunded_total as total, currency, consent as ticked, ordered_at
+        from orders where address = $1 order by ordered_at
+    """,
+    "events": """
+        select earliest_at, latest_at, side, source, kind, actor, is_inferred, evidence, recorded_at, event_id, caused_by
+        from consent_events where address = $1 order by as_of_at, recorded_at
+    """,
+    "decisions": """
+        select decided_at, phase, shop_status, esp_status, time_order, suppression, set_esp, set_shop, rule, sentence, skipped,
+               esp_acknowledged_at, shop_acknowledged_at, run_id
+        from decisions where address = $1 order by decided_at
+    """,
+    "writes": """
+        select sent_at, target, kind, payload, state, message, settled_at, run_id from writes
+        where address = $1 order by planned_at, kind
+    """,
+}
+
+
+def story(snapshot: duckdb.DuckDBPyConnection, email: str) -> dict[str, Any]:
+    """Everything the snapshot knows about one address: a list of rows for each part of the story."""
+    address = to_address(email)
+    return {"address": address, **{part: rows(snapshot, query, [address]) for part, query in _PARTS.items()}}

@@ -1,0 +1,37 @@
+"""Which shop this connection was first synced with: a copy of it (staging) may not write to the live audience."""
+
+from __future__ import annotations
+
+from tasks.connector import SetupError
+from tasks.run import Run
+from tasks.state import fact, remember
+
+
+def recognise(run: Run, name: str) -> None:
+    """Stop when another shop answers than the one this connection was first synced with (behaviour 11.4)."""
+    found = run.shops[name].fingerprint()
+    now = found.shop_id or found.home
+    with run.state.open() as database:
+        known_home, known_id = (fact(database, f"fingerprint:{name}:{part}") for part in ("home", "id"))
+        if known_home is None:
+            remember(database, f"fingerprint:{name}:home", found.home)
+            remember(database, f"fingerprint:{name}:id", now)
+            return
+    if known_home != found.home:
+        raise SetupError(
+            f"Shop {name} calls itself {found.home}, but this connection was first synced with {known_home}: a copy of a "
+            f"shop may not write to the live audience. If it has moved, run `shopsync check {run.name} --accept-move {name}`."
+        )
+    if known_id not in {now, known_home}:
+        raise SetupError(
+            f"Shop {name} at {found.home} is another shop than the one this connection was first synced with: make "
+            f"a new connection for it, or, if it was set up anew, run `shopsync check {run.name} --accept-move {name}`."
+        )
+
+
+def forget(run: Run, name: str) -> None:
+    """The merchant says that the shop has moved: the next look remembers what it finds. Raises SetupError for an unknown shop."""
+    if name not in run.shops:
+        raise SetupError(f"connection {run.name} has no shop {name!r}; it has {', '.join(run.shops)}.")
+    with run.state.open() as database:
+        database.execute("delete from ops.facts where name like $1", [f"fingerprint:{name}:%"])

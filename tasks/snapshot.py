@@ -1,0 +1,95 @@
+"""The snapshot: a read-only copy of the state for analysts. Its relations and columns are a stable interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from schemas.state import TABLES
+from tasks import rules
+from tasks.state import Database
+
+LINK = "snapshot.duckdb"
+KEPT = 2
+
+RELATIONS = {
+    "customers": "shop.customers",
+    "orders": "shop.orders",
+    "order_lines": "shop.order_lines",
+    "products": "shop.products",
+    "consent_events": "consent.events",
+    "decisions": "merge.decisions",
+    "writes": "load.writes",
+    "rejected_rows": "ops.rejected_rows",
+    "runs": "ops.runs",
+    "run_counts": "ops.run_counts",
+}
+"""Relation of the snapshot: table of the state it is a copy of. `contacts` comes from its own model."""
+
+CONTACTS = {
+    "address": "The e-mail address as a key.",
+    "channel": "email or sms.",
+    "email": "As last spelled.",
+    "first_name": "First name.",
+    "last_name": "Last name.",
+    "country": "ISO 3166-1 alpha-2 code.",
+    "has_account": "False: a guest, or known at the ESP only.",
+    "shops": "The shops that know the address.",
+    "groups": "subscriber, buyer, contact.",
+    "shop_status": "What the events of all shops add up to.",
+    "esp_status": "The contact's status at the ESP; null: no contact.",
+    "esp_tags": "Tags at the ESP, a JSON list.",
+    "suppression": "bounced or complained: never mailed.",
+    "phase": "first until one decision was acknowledged on both sides, then ongoing.",
+    "rule": "Id of the rule that decided last.",
+    "sentence": "Why, for humans.",
+    "skipped": "Why something decided is not written.",
+    "decided_at": "When that was decided.",
+    "esp_acknowledged_at": "When the ESP had it.",
+    "shop_acknowledged_at": "When the shops had it.",
+    "orders_count": "Purchases, over all shops.",
+    "total_spent": "Spent in `currency`, refunds taken off.",
+    "currency": "The currency of most of the person's purchases.",
+    "first_ordered_at": "First purchase.",
+    "last_ordered_at": "Last purchase.",
+}
+"""The columns of the relation `contacts`, as the snapshot's own comments say them."""
+
+
+def copy_into(database: Database) -> None:
+    """Fill the attached database `snapshot`: tables with the comments of the dictionary, so that it documents itself."""
+    rules.build(database, ("standing_events", "side_status", "order_owners", "buyers", "people", "memberships"))
+    database.execute(f"create table snapshot.contacts as {rules.model('snapshot_contacts')}")
+    database.execute("comment on table snapshot.contacts is 'One row per address and channel that either side knows.'")
+    for column, text in CONTACTS.items():
+        database.execute(f"comment on column snapshot.contacts.{column} is {_quoted(text)}")
+    for relation, table in RELATIONS.items():
+        model = TABLES[table]
+        database.execute(f"create table snapshot.{relation} as from {table}")
+        database.execute(f"comment on table snapshot.{relation} is {_quoted((model.__doc__ or '').splitlines()[0])}")
+        for column, spec in model.to_schema().columns.items():
+            database.execute(f"comment on column snapshot.{relation}.{column} is {_quoted(spec.description or '')}")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def swap_in(folder: Path, new: Path) -> None:
+    """Make the file read-only, point the link at it in one step, and remove all but the last two."""
+    new.chmod(0o444)
+    link = folder / f"{LINK}.new"
+    link.unlink(missing_ok=True)
+    link.symlink_to(new.relative_to(folder))
+    link.replace(folder / LINK)
+    for old in sorted(new.parent.glob("*.duckdb"))[:-KEPT]:
+        old.unlink()
+
+
+def open_snapshot(folder: Path) -> duckdb.DuckDBPyConnection:
+    """The snapshot of a connection, read-only. Raises FileNotFoundError before the first run has published one."""
+    path = (folder / LINK).resolve(strict=True)
+    database = duckdb.connect(str(path), read_only=True)
+    database.execute("set TimeZone = 'UTC'")
+    return database
