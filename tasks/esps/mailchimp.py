@@ -217,7 +217,9 @@ class Mailchimp:
     def send(self, kind: str, writes: Sequence[Write]) -> list[Outcome]:
         if not writes:
             return []
-        if kind in {"create", "status"}:
+        if kind == "create":
+            return self._create(writes)
+        if kind == "status":
             return list(self._send_members(kind, writes))
         if kind in KINDS:
             return words.outcomes(kind, writes, self._stores.send(kind, writes))
@@ -226,11 +228,25 @@ class Mailchimp:
             self._audience()  # is it the contacts that are gone, or the audience?
         return words.outcomes(kind, writes, results)
 
+    def _create(self, writes: Sequence[Write]) -> list[Outcome]:
+        """A lost answer is no reason to stop: whom Mailchimp has is done, and creating the others cannot change anybody.
+
+        Repeating it blindly would do no harm either, but our own contacts would come back as "exists", and as news.
+        """
+        try:
+            return list(self._send_members("create", writes))
+        except TryLater:
+            done = self.held("create", writes)
+            known = {outcome.write_id for outcome in done}
+            return done + list(self._send_members("create", [write for write in writes if write.write_id not in known]))
+
     def _send_members(self, kind: str, writes: Sequence[Write]) -> Iterator[Outcome]:
         """POST /lists/{id}: many members in one call, each with its own answer.
 
-        With update_existing false a contact that is there stays exactly as it is, so `create` may be repeated.
+        With update_existing false (`create`) a contact that is there stays exactly as it is.
         """
+        if not writes:
+            return
         creates = kind == "create"
         members = [self._new_member(w.payload) if creates else words.consent_body(w.payload) for w in writes]
         try:
@@ -239,7 +255,7 @@ class Mailchimp:
                 self._list,
                 params={"skip_merge_validation": "true"},
                 json={"members": members, "update_existing": not creates},
-                repeatable=creates,
+                repeatable=False,
             ).json
         except RefusedCall as refused:
             if refused.status == 404:
@@ -254,21 +270,7 @@ class Mailchimp:
             elif outcome := words.refused(writes[0], refused.code, f"{refused.code} {refused.message}"):
                 yield outcome
             return
-        # Answers and questions stand in no order: the address tells which belongs to which.
-        errors = {to_address(str(error.get("email_address"))): error for error in answer.get("errors") or []}
-        taken = {
-            to_address(m["email_address"]): m for part in ("new_members", "updated_members") for m in answer.get(part) or []
-        }
-        for write in writes:
-            address = to_address(write.payload["email"])
-            if error := errors.get(address):
-                text = " ".join(
-                    str(error.get(part) or "") for part in ("error_code", "error", "field", "field_message")
-                ).strip()
-                if outcome := words.refused(write, str(error.get("error_code")), text):
-                    yield outcome
-            elif member := taken.get(address):
-                yield _taken(write, member)
+        yield from _member_outcomes(writes, answer)
 
     def _new_member(self, payload: Record) -> Record:
         return words.consent_body(payload) | words.profile_body(payload, self._usable_fields())
@@ -324,6 +326,21 @@ class Mailchimp:
                 shown.issuperset(payload["add"]) and (is_whole or not payload["remove"]) and shown.isdisjoint(payload["remove"])
             )
         return kind == "status" or words.holds(body, body_of(kind, payload))
+
+
+def _member_outcomes(writes: Sequence[Write], answer: Record) -> Iterator[Outcome]:
+    """Answers and questions stand in no order: the address tells which belongs to which. Who is in no list stays open."""
+    errors = {to_address(str(error.get("email_address"))): error for error in answer.get("errors") or []}
+    members = [*(answer.get("new_members") or []), *(answer.get("updated_members") or [])]
+    taken = {to_address(member["email_address"]): member for member in members}
+    for write in writes:
+        address = to_address(write.payload["email"])
+        if error := errors.get(address):
+            words_of_it = [str(error.get(part) or "") for part in ("error_code", "error", "field", "field_message")]
+            if outcome := words.refused(write, words_of_it[0], " ".join(filter(None, words_of_it))):
+                yield outcome
+        elif member := taken.get(address):
+            yield _taken(write, member)
 
 
 def _taken(write: Write, member: Record) -> Outcome:

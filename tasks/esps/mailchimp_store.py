@@ -68,7 +68,7 @@ class Stores:
         return found
 
     def hold(self, store_id: str, hold: bool) -> None:
-        set_up(self._ask, "PATCH", _store_path(store_id), {"is_syncing": hold}, "to hold automations")
+        set_up(self._ask, "PATCH", _store_path(store_id), {"is_syncing": hold}, "to switch automations of the store")
 
     def send(self, kind: str, writes: Sequence[Write]) -> dict[str, Result]:
         """Answers by write_id. Only customers have PUT everywhere (that of products and orders came in 2026): the others are

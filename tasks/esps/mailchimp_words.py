@@ -183,7 +183,7 @@ def _theirs(name: str, value: Any) -> str | float:
         return ""
     if MERGE_FIELDS[name].type == "number":
         number = _decimal(value)
-        return "" if number is None else float(number)
+        return "" if number is None else int(number) if number == number.to_integral_value() else float(number)
     # One value that is too long would refuse the whole contact.
     return str(value).encode()[:TEXT_LIMIT].decode(errors="ignore")
 
