@@ -81,7 +81,8 @@ def _walk(ask: Ask, path: str, since: datetime | None, archived: bool) -> Iterat
             return
         is_first, last_id = False, members[-1].get("id")
         first, last = _last_changed(members[:1]), _last_changed(members)
-        if first and last and first < last - _SECOND:
+        # The last condition ends the walk even if the filter by time should be ignored one day.
+        if first and last and first < last - _SECOND and (since is None or last - _SECOND > since):
             since, offset, restarts = last - _SECOND, 0, 0
         else:
             offset += MOST - 1

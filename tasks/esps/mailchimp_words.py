@@ -255,7 +255,7 @@ _REFUSALS: Final = (
         "skipped",
         "compliance",
         "compliance state",
-        "Mailchimp subscribes this contact again only when the person confirms by mail: needs_confirmation.",
+        "Mailchimp keeps this contact as it is until the person confirms by mail (compliance state): needs_confirmation.",
     ),
     (
         "skipped",
