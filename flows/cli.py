@@ -80,6 +80,7 @@ def plan(
     config: Config = None,
 ) -> None:
     """Dry run: read both sides, decide, and show what sync and reverse would send. Nothing is written to either side."""
+    _open(connection, "plan")  # what the file says wrong is said before Prefect starts
     from flows.forward import plan as plan_flow
 
     _run_flow(lambda: plan_flow(connection, full=full), pages.planned, as_json)
@@ -93,6 +94,7 @@ def sync(
     config: Config = None,
 ) -> None:
     """Send what the shops know to the ESP, after hearing what people said there."""
+    _open(connection, "sync")  # what the file says wrong is said before Prefect starts
     from flows.forward import forward
 
     _run_flow(lambda: forward(connection, full=full), pages.done, as_json)
@@ -101,6 +103,7 @@ def sync(
 @app.command()
 def reverse(connection: Connection, as_json: AsJson = False, config: Config = None) -> None:
     """Tell the shops about unsubscribes, hard bounces and complaints at the ESP."""
+    _open(connection, "reverse")  # what the file says wrong is said before Prefect starts
     from flows.reverse import reverse as reverse_flow
 
     _run_flow(lambda: reverse_flow(connection), pages.done, as_json)

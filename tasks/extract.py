@@ -18,8 +18,8 @@ from tasks.run import Run
 from tasks.storage import Stored
 from tasks.validate import Checked, check
 
-CHUNK = 500
-"""Records stored in one go: opening the state costs more than storing a hundred rows."""
+CHUNK = 1000
+"""Records stored in one go: opening the state costs more than storing some hundred rows."""
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

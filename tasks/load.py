@@ -82,19 +82,17 @@ def push_back(run: Run, name: str, still_ours: Callable[[], None]) -> None:
 def _carry_out(run: Run, target: str, connector: Esp | Shop, planned: dict[str, int], still_ours: Callable[[], None]) -> None:
     """Send planned writes kind by kind, in the order given: marked as sent, sent, settled per record."""
     for kind, number in planned.items():
-        done = 0
+        most, done = connector.capabilities.batch_size[kind], 0
         with run.state.open() as database:
             ledger.drop_unreachable(database, kind)
-        while True:
+            writes = ledger.take(database, target, kind, most)
+        while writes:
             still_ours()
-            with run.state.open() as database:
-                writes = ledger.take(database, target, kind, connector.capabilities.batch_size[kind])
-            if not writes:
-                break
             outcomes = connector.send(kind, writes)
+            done += len(writes)
             with run.state.open() as database:
                 ledger.settle(database, outcomes, run.run_id)
-            done += len(writes)
+                writes = ledger.take(database, target, kind, most)
             run.progress(f"{kind} to {target}", done, number)
 
 
