@@ -243,9 +243,7 @@ def _say(error: Exception, status: int) -> None:
 
 
 def _defect(error: Exception) -> None:
-    import click
-
-    if isinstance(error, click.ClickException):  # wrong usage: typer explains it
+    if hasattr(error, "show"):  # wrong usage: typer explains it
         error.show()
         sys.exit(SETUP)
     if os.environ.get("SHOPSYNC_DEBUG"):

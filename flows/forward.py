@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.running import report, running
 from tasks.decide import merge_and_plan
-from tasks.extract import drain_esp, extract_shop
+from tasks.extract import drain_esp, extract_shop, import_inbox
 from tasks.lease import lease
 from tasks.load import balance, load_esp, settle_leftovers
 from tasks.publish import publish
@@ -22,6 +22,7 @@ def forward(connection: str, full: bool = False) -> dict[str, Any]:
         drain_esp(run)
         for shop in run.shops:
             extract_shop(run, shop)
+        import_inbox(run)
         decided = merge_and_plan(run, "forward")
         load_esp(run, still_ours)
         written = balance(run)
@@ -36,6 +37,7 @@ def plan(connection: str, full: bool = False) -> dict[str, Any]:
         drain_esp(run)
         for shop in run.shops:
             extract_shop(run, shop)
+        import_inbox(run)
         decided = merge_and_plan(run)
         publish(run)
         return report(run, decided, decided["writes"])

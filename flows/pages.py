@@ -133,25 +133,33 @@ def _attention(console: Console, result: dict[str, Any]) -> None:
 
 
 def rejected_rows(snapshot: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """What waits for a correction: rows that failed a check, writes that were refused."""
+    """What waits for a correction: rows that failed a check, writes that were refused and not accepted since."""
     return rows(
         snapshot,
         """
         select source, entity, record_id, field, advice, rejected_at from rejected_rows
         union all
-        select target, kind, key, code, message, settled_at from writes where state = 'rejected'
-        qualify row_number() over (partition by target, kind, key order by settled_at desc) = 1
-        order by rejected_at desc, source, entity, record_id
+        select target, kind, coalesce(address, key), code, message, settled_at from (
+            from writes where settled_at is not null
+            qualify row_number() over (partition by target, kind, key order by settled_at desc) = 1
+        ) where state = 'rejected'
+        order by source, entity, advice, record_id
         """,
     )
 
 
 def rejected(console: Console, found: list[dict[str, Any]]) -> None:
-    if not found:
-        console.print("Nothing is rejected.")
-        return
-    console.print(grid(found))
-    console.print(f"{len(found):,} to correct. Each is tried again when it changes, or with --retry.")
+    """Grouped by what to do, since that is the question."""
+    for advice in dict.fromkeys(row["advice"] for row in found):
+        console.print(f"[bold]{escape(advice)}[/]")
+        for row in found:
+            if row["advice"] == advice:
+                where = "refused by the ESP" if row["source"] == "esp" else f"from {row['source']}"
+                console.print(f"  {row['entity']} {escape(row['record_id'])} [dim]{escape(str(row['field']))}, {where}[/]")
+        console.print()
+    console.print(
+        f"{len(found):,} to correct. Each is tried again when it changes, or with --retry." if found else "Nothing is rejected."
+    )
 
 
 def retried(console: Console, result: dict[str, int]) -> None:
@@ -182,27 +190,62 @@ def relations(console: Console, found: list[dict[str, Any]], connection: str) ->
     console.print(f'\nTry: shopsync sql {connection} "select esp_status, count(*) from contacts group by all"')
 
 
+SAID = {
+    "opted_in": "opted in",
+    "opted_out": "opted out",
+    "pending": "asked to be subscribed, not confirmed yet",
+    "bounced": "mail bounced",
+    "complained": "reported us as spam",
+    "deleted": "was deleted or archived",
+}
+BY = {"self": "the person", "merchant": "the merchant", "system": "shopsync, handing on what was said elsewhere"}
+
+
 def story(console: Console, told: dict[str, Any]) -> None:
-    """One person's story: who they are, what they said, what was decided and written, newest last."""
+    """One person's story: who they are, and what happened in which order, newest last."""
     person = told["person"][0] if told["person"] else {}
-    console.print(f"[bold]{escape(told['address'])}[/]")
+    console.print(f"[bold]{escape(person.get('email', told['address']))}[/]")
     if person:
-        console.print(
-            f"In the shops: {person['shop_status']}. At the ESP: {person['esp_status'] or 'absent'}. "
-            f"Rule {person['rule']}: {escape(person['sentence'])}\n"
+        console.print(f"  in the shops  {person['shop_status']}\n  at the ESP    {person['esp_status'] or 'absent'}")
+        console.print(f"  because       {escape(person['sentence'])} [dim](rule {person['rule']})[/]")
+    for account in told["accounts"]:
+        gone = f", gone since {_cell(account['deleted_at'])}" if account["deleted_at"] else ""
+        name = " ".join(filter(None, (account["first_name"], account["last_name"]))) or "no name"
+        account_line = f"{name}, customer {account['customer_id']} of {account['shop']}{gone}"
+        console.print(f"  account       {escape(account_line)}")
+    for order in told["orders"]:
+        line = (
+            f"{order['number']} of {order['ordered_at']:%Y-%m-%d}: {order['total']:.2f} {order['currency']}, {order['state']}"
         )
-    for part, title in (
-        ("accounts", "Accounts"),
-        ("orders", "Orders"),
-        ("events", "What was said about consent"),
-        ("decisions", "What was decided"),
-        ("writes", "What was written"),
-    ):
-        if told[part]:
-            console.print(grid([_shown(row) for row in told[part]], title))
-            console.print()
+        console.print(f"  order         {escape(line)}{', ticked' if order['ticked'] == 'in' else ''}")
+    console.print()
+    made = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for _, when, what in sorted(_happenings(told), key=lambda happening: happening[0]):
+        made.add_row(f"[dim]{when}[/]", what)
+    console.print(made)
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """Ids of runs and events are for --json."""
-    return {column: value for column, value in row.items() if column not in {"run_id", "event_id", "caused_by", "payload"}}
+def _happenings(told: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(sort key, when, what) of everything that was said, decided and written."""
+    for event in told["events"]:
+        where = "ESP" if event["side"] == "esp" else f"shop {event['source']}"
+        when = _cell(event["latest_at"])
+        since = (
+            "" if event["earliest_at"] == event["latest_at"] else f" [dim]at some time since {_cell(event['earliest_at'])}[/]"
+        )
+        inferred = ", concluded from an emptied value" if event["is_inferred"] else ""
+        yield (
+            f"{event['as_of_at']}1",
+            when,
+            f"[bold]{SAID[event['kind']]}[/] in {where}, by {BY[event['actor']]}{inferred}{since}",
+        )
+    for decision in told["decisions"]:
+        todo = [f"{side}: {decision[f'set_{side}']}" for side in ("esp", "shop") if decision[f"set_{side}"] != "keep"]
+        sets = f" [cyan]{', '.join(todo)}[/]" if todo else ""
+        skipped = f" [yellow]not written: {escape(decision['skipped'])}[/]" if decision["skipped"] else ""
+        when = _cell(decision["decided_at"])
+        yield f"{decision['decided_at']}2", when, f"rule {decision['rule']}: {escape(decision['sentence'])}{sets}{skipped}"
+    for write in told["writes"]:
+        at = write["settled_at"] or write["sent_at"] or write["planned_at"]
+        why = f" [yellow]{escape(write['message'])}[/]" if write["message"] else ""
+        yield f"{at}3", _cell(at), f"[dim]{write['kind']} to {write['target']}: {write['state']}[/]{why}"

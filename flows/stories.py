@@ -20,7 +20,8 @@ _PARTS = {
         from orders where address = $1 order by ordered_at
     """,
     "events": """
-        select earliest_at, latest_at, side, source, kind, actor, is_inferred, evidence, recorded_at, event_id, caused_by
+        select as_of_at, earliest_at, latest_at, side, source, kind, actor, is_inferred, evidence, recorded_at, event_id,
+               caused_by
         from consent_events where address = $1 order by as_of_at, recorded_at
     """,
     "decisions": """
@@ -29,7 +30,7 @@ _PARTS = {
         from decisions where address = $1 order by decided_at
     """,
     "writes": """
-        select sent_at, target, kind, payload, state, message, settled_at, run_id from writes
+        select planned_at, sent_at, target, kind, payload, state, message, settled_at, run_id from writes
         where address = $1 order by planned_at, kind
     """,
 }

@@ -165,6 +165,10 @@ class Shop(Protocol):
         """The accounts with these ids; one that does not come back does not exist."""
         ...
 
+    def customers_named(self, topic: str, body: bytes) -> list[str]:
+        """Ids of the accounts that a webhook of this topic tells about; empty for what it does not understand."""
+        ...
+
     def orders(self, cursor: str | None = None) -> Iterator[Page]:
         """Orders in the order of their last change, from the cursor on; trashed and deleted ones do not show."""
         ...
@@ -190,7 +194,7 @@ class Shop(Protocol):
     def send(self, kind: str, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out writes of one kind, at most `batch_size[kind]` of them.
 
-        `consent`: payload {"customer_id", "status": subscribed|unsubscribed, "at"}.
+        `consent`: payload {"customer_id", "status": subscribed|unsubscribed, "at"}; a guest's has "order_id" instead.
         `bounce`: payload {"customer_id", "bounced_at", "reason"}.
         """
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import task
@@ -19,7 +20,7 @@ def merge_and_plan(run: Run, flow: str | None = None) -> dict[str, Any]:
     Raises BrokenPromiseError.
     """
     with run.state.open() as database:
-        merge.bind_run(database, run.run_id, run.started_at, run.choices(), run.stores())
+        merge.bind_run(database, run.run_id, datetime.now(UTC), run.choices(), run.stores())
         counts = merge.decide(database)
         flows = [flow] if flow else ["forward", "reverse"]
         for each in flows:

@@ -14,6 +14,7 @@ from schemas.shop import Customers, OrderLines, Orders, Products
 from tasks import storage
 from tasks.connector import Page, Shop, TryLater
 from tasks.fingerprints import recognise
+from tasks.inbox import Inbox
 from tasks.run import Run
 from tasks.storage import Stored
 from tasks.validate import Checked, check
@@ -54,6 +55,28 @@ def extract_shop(run: Run, name: str) -> None:
     listed = _customers(run, name, shop)
     bought = _orders(run, name, shop, were_listed=listed)
     _products(run, name, shop, bought)
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def import_inbox(run: Run) -> None:
+    """Read again, by id, the accounts that webhooks told about; one that does not exist any more is gone."""
+    with run.state.open() as database:
+        cursor, _ = storage.where_to_go_on(database, "inbox", "deliveries")
+    deliveries = Inbox(run.state.folder).after(int(cursor or 0))
+    for name, shop in run.shops.items():
+        named = {i for d in deliveries if d.source == name for i in shop.customers_named(d.topic, d.body)}
+        found: set[str] = set()
+        for page in shop.customers_by_id(sorted(named)) if named else ():
+            customers = checked_customers(shop, name, page)
+            found |= set(customers.good["customer_id"]) | set(customers.rejected["record_id"])
+            with run.state.open() as database:
+                storage.store(database, customers, page, run.run_id)
+        with run.state.open() as database:
+            gone = sorted(named - found)
+            storage.mark_gone(database, "customers", name, gone=gone, missing=[], run_id=run.run_id)
+    if deliveries:
+        with run.state.open() as database:
+            storage.move_cursor(database, "inbox", "deliveries", f"{deliveries[-1].number:020d}")
 
 
 def _customers(run: Run, name: str, shop: Shop) -> bool:

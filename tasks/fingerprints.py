@@ -30,7 +30,10 @@ def recognise(run: Run, name: str) -> None:
 
 
 def forget(run: Run, name: str) -> None:
-    """The merchant says that the shop has moved: the next look remembers what it finds. Raises SetupError for an unknown shop."""
+    """The merchant says that this shop has moved: the next look remembers what it finds.
+
+    Raises SetupError for a shop that the connection does not have.
+    """
     if name not in run.shops:
         raise SetupError(f"connection {run.name} has no shop {name!r}; it has {', '.join(run.shops)}.")
     with run.state.open() as database:
