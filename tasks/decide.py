@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks import ledger, merge
 from tasks.run import Run
+from tasks.state import LOADED_AT, fact
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -20,7 +21,9 @@ def merge_and_plan(run: Run, flow: str | None = None) -> dict[str, Any]:
     Raises BrokenPromiseError.
     """
     with run.state.open() as database:
-        merge.bind_run(database, run.run_id, datetime.now(UTC), run.choices(), run.stores())
+        loaded_at = fact(database, LOADED_AT)
+        choices = run.choices(datetime.fromisoformat(loaded_at) if loaded_at else None)
+        merge.bind_run(database, run.run_id, datetime.now(UTC), choices, run.stores())
         counts = merge.decide(database)
         flows = [flow] if flow else ["forward", "reverse"]
         for each in flows:

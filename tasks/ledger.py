@@ -244,6 +244,13 @@ _AFTERMATH = (
         and known.shop = done.target and known.customer_id = done.key
     """,
     """
+    update shop.orders as known set consent = 'out', seen_at = done.settled_at, run_id = done.run_id
+    from settled_writes as done
+    where
+        done.kind = 'consent' and done.state = 'acknowledged' and done.payload ->> 'order_id' is not null
+        and known.shop = done.target and known.order_id = done.payload ->> 'order_id'
+    """,
+    """
     update shop.customers as known set bounced_at = cast(done.payload ->> 'bounced_at' as timestamptz), run_id = done.run_id
     from settled_writes as done
     where

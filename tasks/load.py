@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -11,10 +12,9 @@ from tasks import ledger
 from tasks.connector import Esp, Shop
 from tasks.fingerprints import recognise
 from tasks.run import Run
-from tasks.state import fact, remember
+from tasks.state import LOADED_AT, fact, remember
 
 SHOP_WRITES = ("consent", "bounce")
-LOADED = "first_load_done"
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -36,7 +36,7 @@ def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
     """Carry out the planned writes to the ESP. History triggers nothing there: held back at first and when full."""
     with run.state.open() as database:
         planned = {str(row["kind"]): int(str(row["writes"])) for row in ledger.planned(database, "forward", run.run_id)}
-        is_history = run.full or fact(database, LOADED) is None
+        is_history = run.full or fact(database, LOADED_AT) is None
         currency = database.execute("select mode(currency order by currency) from shop.orders").fetchone()
     if planned or is_history:
         for store in run.stores():
@@ -58,7 +58,8 @@ def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
         if is_history:
             _hold(run, hold=False)
     with run.state.open() as database:
-        remember(database, LOADED, run.run_id)
+        if fact(database, LOADED_AT) is None:
+            remember(database, LOADED_AT, datetime.now(UTC).isoformat())
 
 
 def _hold(run: Run, *, hold: bool) -> None:

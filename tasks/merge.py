@@ -5,7 +5,7 @@ Plain functions over an open database; the logic stands in `tasks.rules`, one SE
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 
 import polars as pl
@@ -20,13 +20,17 @@ class BrokenPromiseError(Exception):
 
 @dataclass(frozen=True)
 class Choices:
-    """What the merchant chose for a connection, as far as decisions and plans depend on it."""
+    """What the merchant chose for a connection, as far as decisions and plans depend on it.
+
+    `loaded_at`: when the first load was done; null before.
+    """
 
     policy: str = "consent-first"
     groups: tuple[str, ...] = ("subscriber", "buyer", "contact")
     double_opt_in: str = "shop"
     tag_prefix: str = ""
     customers_since: date | None = None
+    loaded_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Store:
     shop: str
     store_id: str
     tag: str
+    writes_to_guests: bool = False
 
 
 def bind_run(database: Database, run_id: str, at: datetime, choices: Choices, stores: list[Store]) -> None:
@@ -51,14 +56,19 @@ def bind_run(database: Database, run_id: str, at: datetime, choices: Choices, st
                 "double_opt_in": [choices.double_opt_in],
                 "tag_prefix": [choices.tag_prefix],
                 "customers_since": [choices.customers_since],
+                "loaded_at": [choices.loaded_at],
             },
-            schema_overrides={"customers_since": pl.Date, "groups": pl.List(pl.String)},
+            schema_overrides={
+                "customers_since": pl.Date,
+                "loaded_at": pl.Datetime("us", "UTC"),
+                "groups": pl.List(pl.String),
+            },
         ),
     )
     rules.bind(
         database,
         "stores",
-        pl.DataFrame([(s.shop, s.store_id, s.tag) for s in stores], schema=["shop", "store_id", "tag"], orient="row"),
+        pl.DataFrame([asdict(store) for store in stores]),
     )
     rules.bind(database, "policy", rules.load_policy(choices.policy))
 

@@ -44,13 +44,16 @@ class Run:
     full: bool = False
     progress: Progress = field(default=no_progress, repr=False)
 
-    def choices(self) -> Choices:
+    def choices(self, loaded_at: datetime | None) -> Choices:
         chosen = self.connection
-        return Choices(chosen.policy, chosen.groups, chosen.double_opt_in, chosen.tag_prefix, chosen.customers_since)
+        return Choices(chosen.policy, chosen.groups, chosen.double_opt_in, chosen.tag_prefix, chosen.customers_since, loaded_at)
 
     def stores(self) -> list[Store]:
         """Each shop with its store at the ESP; the id holds at most 50 characters, as Mailchimp wants it."""
-        return [Store(shop, store_id(self.name, shop), connector.tag) for shop, connector in self.shops.items()]
+        return [
+            Store(shop, store_id(self.name, shop), connector.tag, connector.capabilities.guest_consent_write_back)
+            for shop, connector in self.shops.items()
+        ]
 
     def count(self, database: Database, stage: str, entity: str, measures: Mapping[str, int]) -> None:
         """Write down how many rows a stage saw; what a stage says again replaces what it said before."""

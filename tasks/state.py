@@ -23,6 +23,9 @@ SCHEMA_VERSION = 1
 MIGRATIONS: dict[int, tuple[str, ...]] = {}
 """Statements that lead from the version before to this one."""
 
+LOADED_AT = "first_load_done_at"
+"""The fact that says when the first load was done; what happens after it is news, what it carried was history."""
+
 Database = duckdb.DuckDBPyConnection
 
 

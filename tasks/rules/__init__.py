@@ -31,7 +31,7 @@ MERGE = (
     "archivals",
     "settled_decisions",
     "facts",
-    "accounts_to_tell",
+    "records_to_tell",
     "decisions",
     "decided",
     "broken_promises",

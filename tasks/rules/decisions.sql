@@ -33,19 +33,29 @@ with judged as (
 confirmed as (
     select
         judged.* exclude (set_esp),
-        -- Double opt-in by the ESP: a new opt-in of the ongoing phase asks once for confirmation (behaviour 2.8).
+        -- Double opt-in by the ESP: an opt-in that came after the first load asks once for confirmation (behaviour 2.8).
         case
-            when set_esp = 'subscribed' and phase = 'ongoing' and run.double_opt_in = 'esp' then 'pending'
-            else set_esp
+            when judged.set_esp = 'subscribed' and run.double_opt_in = 'esp' and origin.recorded_at > run.loaded_at then 'pending'
+            else judged.set_esp
         end as set_esp,
         coalesce(contact_status, 'absent') in ('absent', 'deleted') as is_gone,
-        list_has_any(memberships.groups, run.groups) as is_chosen,
-        accounts.to_tell,
-        accounts.address is not null as has_account
+        list_has_any(memberships.groups, run.groups)
+        and (run.customers_since is null or people.last_active_at >= run.customers_since) as is_chosen,
+        records.to_tell,
+        records.address is not null as has_record
     from judged
     cross join run
+    left join consent.events as origin on judged.shop_event = origin.event_id
+    left join people on judged.address = people.address
     left join memberships on judged.address = memberships.address
-    left join accounts_to_tell as accounts on judged.address = accounts.address and judged.set_shop = accounts.set_shop
+    left join (
+        select
+            address,
+            set_shop,
+            bool_or(differs) as to_tell
+        from records_to_tell
+        group by address, set_shop
+    ) as records on judged.address = records.address and judged.set_shop = records.set_shop
 ),
 
 written as (
@@ -89,8 +99,8 @@ select
     case
         when
             set_esp in ('subscribed', 'not_subscribed', 'pending') and is_gone and not coalesce(is_chosen, false)
-            then 'in none of the chosen groups'
-        when set_shop <> 'keep' and set_shop <> shop_status and not has_account then 'no account in the shop to write to'
+            then 'in none of the chosen groups, or older than the start date'
+        when set_shop <> 'keep' and set_shop <> shop_status and not has_record then 'no record in the shop to write to'
     end as skipped,
     shop_event,
     coalesce(esp_event, suppression_event) as esp_event,

@@ -5,7 +5,11 @@ with consent_writes as (
         write_id,
         target,
         case target when 'esp' then 'esp' else 'shop' end as side,
-        case target when 'esp' then 'contact:' || key else 'customer:' || key end as record,
+        case
+            when target = 'esp' then 'contact:' || key
+            when payload ->> 'order_id' is not null then key
+            else 'customer:' || key
+        end as record,
         address,
         caused_by,
         sent_at,

@@ -47,7 +47,8 @@ select
     buyers.total_spent,
     buyers.currency,
     buyers.first_ordered_at,
-    buyers.last_ordered_at
+    buyers.last_ordered_at,
+    greatest(account.created_at, account.updated_at, buyers.last_order.ordered_at) as last_active_at
 from shops
 left join account on shops.address = account.address
 left join buyers on shops.address = buyers.address

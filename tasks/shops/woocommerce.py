@@ -161,6 +161,11 @@ class WooCommerce:
 
         Left out are people who work there (`STAFF`) and have neither bought nor said anything about the newsletter.
         """
+        if self._settings.consent_meta_key is None:
+            raise SetupError(
+                f"Shop {self._shop} has no consent key, so nobody could become subscribed and no opt-out would reach it: set "
+                "consent_meta_key to the field that the shop's newsletter plugin writes; `shopsync check` names likely ones."
+            )
         for page in self._api.walk("/customers", {"role": "all", "_fields": CUSTOMER_FIELDS}):
             # `announced` still counts those who are left out: it is for showing progress, `complete` is the proof.
             yield replace(page, records=[record for record in page.records if self._is_customer(record)])
@@ -297,7 +302,7 @@ class WooCommerce:
 
     def _by_path(self, writes: Sequence[Write]) -> Iterator[tuple[str, list[Write]]]:
         for path in ("/customers", "/orders"):
-            if group := [write for write in writes if ("customer_id" in write.payload) == (path == "/customers")]:
+            if group := [write for write in writes if bool(write.payload.get("order_id")) == (path == "/orders")]:
                 yield path, group
 
     def _meta_of(self, kind: str, write: Write) -> dict[str, str]:
@@ -345,7 +350,7 @@ def _holds(record: Any, wanted: Mapping[str, str]) -> bool:
 
 
 def _target(write: Write) -> str:
-    return str(write.payload["customer_id"] if "customer_id" in write.payload else write.payload["order_id"])
+    return str(write.payload.get("order_id") or write.payload["customer_id"])
 
 
 def _latest(records: Iterable[Record]) -> datetime | None:

@@ -1,0 +1,61 @@
+-- Where the shops keep what they are told: one row per record and outcome. Accounts hold consent and bounces; a guest has none, so
+-- where the connection asks for it their newest order holds an opt-out (behaviour 5.2). `differs`: it does not hold it yet.
+with accounts as (
+    select
+        shop,
+        customer_id as key,
+        customer_id,
+        cast(null as varchar) as order_id,
+        address,
+        consent,
+        bounced_at
+    from shop.customers
+    where address is not null and deleted_at is null
+),
+
+newest_order as (
+    select
+        orders.shop,
+        'order:' || orders.order_id as key,
+        cast(null as varchar) as customer_id,
+        orders.order_id,
+        owners.address,
+        orders.consent
+    from order_owners as owners
+    inner join shop.orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
+    inner join stores on orders.shop = stores.shop
+    where
+        stores.writes_to_guests
+        and owners.is_guest
+        and owners.address is not null
+        and owners.address not in (select accounts.address from accounts)
+        and orders.state not in ('draft', 'trashed')
+    qualify row_number() over (
+        partition by orders.shop, owners.address
+        order by orders.ordered_at desc, orders.order_id desc
+    ) = 1
+)
+
+select
+    shop,
+    key,
+    customer_id,
+    order_id,
+    address,
+    unnest(['subscribed', 'unsubscribed', 'bounced']) as set_shop,
+    unnest([
+        consent is distinct from 'in',
+        consent is distinct from 'out',
+        bounced_at is null
+    ]) as differs
+from accounts
+union all
+select
+    shop,
+    key,
+    customer_id,
+    order_id,
+    address,
+    'unsubscribed' as set_shop,
+    consent is distinct from 'out' as differs
+from newest_order
