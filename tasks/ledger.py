@@ -116,7 +116,7 @@ def take(database: Database, target: str, kind: str, most: int) -> list[Write]:
         """
         create or replace temp table taken as
         from load.writes where state = 'planned' and target = $target and kind = $kind
-        order by payload ->> 'status' is not distinct from 'unsubscribed' desc, key limit $most
+        order by (payload ->> 'status') is not distinct from 'unsubscribed' desc, key limit $most
         """,
         {"target": target, "kind": kind, "most": most},
     )
@@ -124,7 +124,7 @@ def take(database: Database, target: str, kind: str, most: int) -> list[Write]:
         "update load.writes set state = 'sent', sent_at = $1 where write_id in (select write_id from taken)",
         [datetime.now(UTC)],
     )
-    return _writes(database, "from taken order by payload ->> 'status' is not distinct from 'unsubscribed' desc, key")
+    return _writes(database, "from taken order by (payload ->> 'status') is not distinct from 'unsubscribed' desc, key")
 
 
 def unsettled(database: Database, flow: str) -> dict[tuple[str, str], list[Write]]:
@@ -194,13 +194,13 @@ _AFTERMATH = (
     ) as done
     on known.address = done.key
     when matched then update set
-        status = done.payload ->> 'status', seen_at = done.settled_at, written_at = done.settled_at, run_id = done.run_id,
+        status = (done.payload ->> 'status'), seen_at = done.settled_at, written_at = done.settled_at, run_id = done.run_id,
         removed_by_us = false, deleted_at = null, missing_since = null
     when not matched then insert (
         contact_id, email, address, status, actor, reason, opted_in_at, status_at, changed_at, fields, tags,
         record_hash, seen_at, first_seen_at, run_id, missing_since, deleted_at, written_at, removed_by_us
     ) values (
-        done.key, done.payload ->> 'email', done.key, done.payload ->> 'status', null, null, null, null, done.sent_at,
+        done.key, (done.payload ->> 'email'), done.key, (done.payload ->> 'status'), null, null, null, null, done.sent_at,
         coalesce(done.payload -> 'fields', '{}'), '[]',
         'written', done.settled_at, done.settled_at, done.run_id, null, null, done.settled_at, false
     )
@@ -236,7 +236,7 @@ _AFTERMATH = (
     # What the shops hold now.
     """
     update shop.customers as known set
-        consent = case done.payload ->> 'status' when 'subscribed' then 'in' else 'out' end,
+        consent = case (done.payload ->> 'status') when 'subscribed' then 'in' else 'out' end,
         seen_at = done.settled_at, run_id = done.run_id
     from settled_writes as done
     where
@@ -247,11 +247,11 @@ _AFTERMATH = (
     update shop.orders as known set consent = 'out', seen_at = done.settled_at, run_id = done.run_id
     from settled_writes as done
     where
-        done.kind = 'consent' and done.state = 'acknowledged' and done.payload ->> 'order_id' is not null
-        and known.shop = done.target and known.order_id = done.payload ->> 'order_id'
+        done.kind = 'consent' and done.state = 'acknowledged' and (done.payload ->> 'order_id') is not null
+        and known.shop = done.target and known.order_id = (done.payload ->> 'order_id')
     """,
     """
-    update shop.customers as known set bounced_at = cast(done.payload ->> 'bounced_at' as timestamptz), run_id = done.run_id
+    update shop.customers as known set bounced_at = cast((done.payload ->> 'bounced_at') as timestamptz), run_id = done.run_id
     from settled_writes as done
     where
         done.kind = 'bounce' and done.state = 'acknowledged'

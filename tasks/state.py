@@ -23,6 +23,9 @@ SCHEMA_VERSION = 1
 MIGRATIONS: dict[int, tuple[str, ...]] = {}
 """Statements that lead from the version before to this one."""
 
+MEMORY = "512MB"
+"""What DuckDB may hold in memory; beyond that it goes on with files beside the state."""
+
 LOADED_AT = "first_load_done_at"
 """The fact that says when the first load was done; what happens after it is news, what it carried was history."""
 
@@ -45,6 +48,7 @@ class State:
             database = duckdb.connect(str(self.file))
             try:
                 database.execute("set TimeZone = 'UTC'")
+                database.execute(f"set memory_limit = '{MEMORY}'")
                 database.begin()
                 _migrate(database)
                 yield database

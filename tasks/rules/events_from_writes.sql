@@ -7,13 +7,13 @@ with consent_writes as (
         case target when 'esp' then 'esp' else 'shop' end as side,
         case
             when target = 'esp' then 'contact:' || key
-            when payload ->> 'order_id' is not null then key
+            when (payload ->> 'order_id') is not null then key
             else 'customer:' || key
         end as record,
         address,
         caused_by,
         sent_at,
-        case payload ->> 'status'
+        case (payload ->> 'status')
             when 'subscribed' then 'opted_in'
             when 'unsubscribed' then 'opted_out'
             when 'pending' then 'pending'
