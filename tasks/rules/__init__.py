@@ -21,7 +21,9 @@ FOLDER = Path(__file__).parent
 POLICIES = FOLDER.parent.parent / "data" / "rules"
 
 MERGE = (
+    "seen_after",
     "standing_events",
+    "answers",
     "side_status",
     "suppressions",
     "order_owners",
@@ -31,6 +33,7 @@ MERGE = (
     "archivals",
     "settled_decisions",
     "facts",
+    "accounts",
     "records_to_tell",
     "decisions",
     "decided",

@@ -1,6 +1,7 @@
 -- What must never happen, looked for in this run's decisions: no row, or the run stops before it loads anything.
--- Promise 12.1: whoever becomes subscribed on either side has an opt-in newer than every opt-out (of one record: seen later),
--- and neither a bounce nor a complaint. Stated from the events alone, not from the statuses the decision was made with.
+-- Promise 12.1: whoever becomes subscribed on either side has an opt-in, and for every opt-out an opt-in that is newer (by its
+-- times, or seen to follow it), and neither a bounce nor a complaint. Stated from the events alone, not from the statuses the
+-- decision was made with. A tie breaks the promise.
 with subscribing as (
     select distinct address, channel
     from decided
@@ -15,29 +16,31 @@ said as (
     semi join subscribing on events.address = subscribing.address and events.channel = subscribing.channel
 ),
 
-standing_no as (
-    select
-        opt_in.event_id,
-        opt_in.address,
-        opt_in.channel
-    from said as opt_in
-    inner join said as opt_out on opt_in.address = opt_out.address and opt_in.channel = opt_out.channel
-    where
-        opt_in.kind = 'opted_in'
-        and opt_out.kind = 'opted_out'
-        and not (
-            opt_in.earliest_at > opt_out.latest_at
-            or (opt_in.source = opt_out.source and opt_in.record = opt_out.record and opt_in.as_of_at > opt_out.as_of_at)
-        )
+given as (
+    select * from said
+    where kind = 'opted_in' and (actor <> 'system' or caused_by is not null)
 ),
 
-good_yes as (
-    select distinct
-        said.address,
-        said.channel
+followed as (
+    select distinct refusals.event_id
+    from said as refusals
+    inner join given on refusals.address = given.address and refusals.channel = given.channel
+    left join seen_after
+        on
+            refusals.address = seen_after.address
+            and refusals.channel = seen_after.channel
+            and coalesce(given.caused_by, given.event_id) = seen_after.in_root
+            and coalesce(refusals.caused_by, refusals.event_id) = seen_after.out_root
+    where
+        refusals.kind = 'opted_out'
+        and (given.earliest_at > refusals.latest_at or seen_after.in_root is not null)
+),
+
+unfollowed as (
+    select said.*
     from said
-    anti join standing_no on said.event_id = standing_no.event_id
-    where said.kind = 'opted_in' and said.actor <> 'system'
+    anti join followed on said.event_id = followed.event_id
+    where said.kind = 'opted_out'
 )
 
 select
@@ -45,7 +48,15 @@ select
     subscribing.address,
     'would become subscribed without an opt-in newer than every opt-out' as sentence
 from subscribing
-anti join good_yes using (address, channel)
+where
+    exists (
+        select 1 from unfollowed
+        where unfollowed.address = subscribing.address and unfollowed.channel = subscribing.channel
+    )
+    or not exists (
+        select 1 from given
+        where given.address = subscribing.address and given.channel = subscribing.channel
+    )
 union all
 select
     '12.1' as promise,

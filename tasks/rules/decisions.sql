@@ -1,10 +1,10 @@
 -- The outcome for everybody: one row per address and channel. Suppressions first, then the policy's table, then what the
--- promises and the merchant's choice of groups leave of it, as writes.
+-- promises and the merchant's choice of groups leave of it, as writes. A tie cannot be: the table decides every case once.
 with judged as (
     select
         facts.*,
         case facts.suppression
-            when 'complained' then case facts.esp_status when 'subscribed' then 'unsubscribed' else 'keep' end
+            when 'complained' then if(facts.esp_status in ('subscribed', 'pending'), 'unsubscribed', 'keep')
             when 'bounced' then 'keep'
             else rules.set_esp
         end as set_esp,
@@ -30,20 +30,41 @@ with judged as (
             and facts.time_order = rules.time_order
 ),
 
+-- Keeping an opt-out means that every record of the side has it: an account of another shop, or a contact to whose address an
+-- opt-out followed, may still say otherwise (behaviour 2.12, 12.6).
+told as (
+    select
+        judged.* exclude (set_esp, set_shop),
+        case
+            when
+                set_esp = 'keep' and suppression is null
+                and esp_status = 'unsubscribed' and contact_status in ('subscribed', 'pending')
+                then 'unsubscribed'
+            else set_esp
+        end as set_esp,
+        set_shop = 'keep' and suppression is null and shop_status = 'unsubscribed' as is_kept_out,
+        if(is_kept_out, 'unsubscribed', set_shop) as set_shop
+    from judged
+),
+
 confirmed as (
     select
-        judged.* exclude (set_esp),
+        judged.* exclude (set_esp, set_shop),
         -- Double opt-in by the ESP: an opt-in that came after the first load asks once for confirmation (behaviour 2.8).
         case
-            when judged.set_esp = 'subscribed' and run.double_opt_in = 'esp' and origin.recorded_at > run.loaded_at then 'pending'
+            when
+                judged.set_esp = 'subscribed' and run.double_opt_in = 'esp' and origin.recorded_at > run.loaded_at
+                and judged.contact_status is distinct from 'subscribed'
+                then 'pending'
             else judged.set_esp
         end as set_esp,
+        if(judged.is_kept_out and not coalesce(records.to_tell, false), 'keep', judged.set_shop) as set_shop,
         coalesce(contact_status, 'absent') in ('absent', 'deleted') as is_gone,
         list_has_any(memberships.groups, run.groups)
         and (run.customers_since is null or people.last_active_at >= run.customers_since) as is_chosen,
         records.to_tell,
         records.address is not null as has_record
-    from judged
+    from told as judged
     cross join run
     left join consent.events as origin on judged.shop_event = origin.event_id
     left join people on judged.address = people.address
@@ -103,7 +124,7 @@ select
         when set_shop <> 'keep' and set_shop <> shop_status and not has_record then 'no record in the shop to write to'
     end as skipped,
     shop_event,
-    coalesce(esp_event, suppression_event) as esp_event,
+    coalesce(suppression_event, esp_event) as esp_event,
     shop_root,
     esp_root
 from written

@@ -24,7 +24,7 @@ with changed as (
 ours as (
     select
         key as address,
-        case kind when 'archive' then 'deleted' else payload ->> 'status' end as status
+        case kind when 'archive' then 'deleted' else (payload ->> 'status') end as status
     from load.writes
     where target = 'esp' and kind in ('create', 'status', 'archive') and state = 'sent'
 ),

@@ -23,7 +23,7 @@ ours as (
     select
         target as shop,
         key as customer_id,
-        case payload ->> 'status' when 'subscribed' then 'in' else 'out' end as consent
+        case (payload ->> 'status') when 'subscribed' then 'in' else 'out' end as consent
     from load.writes
     where kind = 'consent' and state = 'sent'
 ),

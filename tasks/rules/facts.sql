@@ -11,6 +11,17 @@ with everybody as (
     select address from consent.events
 ),
 
+unanswered as (
+    select
+        address,
+        channel,
+        bool_or(side = 'shop') as shop_out,
+        bool_or(side = 'esp') as esp_out
+    from standing_events
+    where kind = 'opted_out' and event_id not in (select answers.out_event from answers)
+    group by address, channel
+),
+
 sides as (
     select
         everybody.address,
@@ -25,7 +36,12 @@ sides as (
         esp.status as esp_says,
         esp.event_id as esp_event,
         esp.root_event_id as esp_root,
+        -- An opt-in is newer than the other side's opt-outs when each of them has a newer opt-in.
         case
+            when shop.status = 'subscribed' and esp.status = 'unsubscribed'
+                then if(unanswered.esp_out, 'unordered', 'shop_newer')
+            when esp.status = 'subscribed' and shop.status = 'unsubscribed'
+                then if(unanswered.shop_out, 'unordered', 'esp_newer')
             when shop.earliest_at > esp.latest_at then 'shop_newer'
             when esp.earliest_at > shop.latest_at then 'esp_newer'
             else 'unordered'
@@ -39,6 +55,7 @@ sides as (
         on everybody.address = shop.address and shop.channel = 'email' and shop.side = 'shop'
     left join side_status as esp
         on everybody.address = esp.address and esp.channel = 'email' and esp.side = 'esp'
+    left join unanswered on everybody.address = unanswered.address and unanswered.channel = 'email'
     left join archivals as archived on everybody.address = archived.address
 ),
 

@@ -1,19 +1,6 @@
 -- Where the shops keep what they are told: one row per record and outcome. Accounts hold consent and bounces; a guest has none, so
 -- where the connection asks for it their newest order holds an opt-out (behaviour 5.2). `differs`: it does not hold it yet.
-with accounts as (
-    select
-        shop,
-        customer_id as key,
-        customer_id,
-        cast(null as varchar) as order_id,
-        address,
-        consent,
-        bounced_at
-    from shop.customers
-    where address is not null and deleted_at is null
-),
-
-newest_order as (
+with newest_order as (
     select
         orders.shop,
         'order:' || orders.order_id as key,
@@ -38,14 +25,14 @@ newest_order as (
 
 select
     shop,
-    key,
+    customer_id as key,
     customer_id,
-    order_id,
+    cast(null as varchar) as order_id,
     address,
     unnest(['subscribed', 'unsubscribed', 'bounced']) as set_shop,
     unnest([
-        consent is distinct from 'in',
-        consent is distinct from 'out',
+        holds is distinct from 'in',
+        holds is distinct from 'out',
         bounced_at is null
     ]) as differs
 from accounts

@@ -1,47 +1,46 @@
 -- What the events of one side add up to: one row per address, channel and side that has said anything about consent.
--- An opt-out stands unless one opt-in is newer than every opt-out: earlier bound after their later bound. A tie, or an unknown
--- order, goes to the opt-out. Bounces and complaints are not folded here but in suppressions.
-with outs as (
-    select * from standing_events
-    where kind = 'opted_out'
-    qualify row_number() over (partition by address, channel, side order by latest_at desc, event_id) = 1
-),
-
-ins as (
-    select * from standing_events
-    where kind = 'opted_in'
-    qualify row_number() over (partition by address, channel, side order by earliest_at desc, event_id) = 1
-),
-
-waiting as (
-    select * from standing_events
-    where kind = 'pending'
-    qualify row_number() over (partition by address, channel, side order by as_of_at desc, event_id) = 1
-),
-
-deciding as (
-    select coalesce(
-        case when ins.event_id is null or ins.earliest_at <= outs.latest_at then outs end,
-        case when waiting.event_id is null or waiting.as_of_at < ins.earliest_at then ins end,
-        waiting,
-        ins
-    ) as event
-    from outs
-    full join ins using (address, channel, side)
-    full join waiting using (address, channel, side)
+-- An opt-out stands unless an opt-in of the same side is newer than it; a tie, or an unknown order, goes to the opt-out. What
+-- waits for a confirmation waits unless an opt-in came later. Bounces and complaints are not folded here but in suppressions.
+with ranked as (
+    select
+        events.*,
+        case events.kind when 'opted_out' then 1 when 'pending' then 2 else 3 end as precedence,
+        case events.kind
+            when 'opted_out' then events.latest_at
+            when 'pending' then events.as_of_at
+            else events.earliest_at
+        end as ranked_at
+    from standing_events as events
+    where
+        events.kind in ('opted_in', 'opted_out', 'pending')
+        and not exists (
+            select 1 from answers
+            where answers.out_event = events.event_id and answers.in_side = events.side
+        )
+        and not (
+            events.kind = 'pending'
+            and exists (
+                select 1 from standing_events as ins
+                where
+                    ins.kind = 'opted_in'
+                    and ins.address = events.address
+                    and ins.channel = events.channel
+                    and ins.side = events.side
+                    and ins.earliest_at > events.as_of_at
+            )
+        )
+    qualify row_number() over (
+        partition by events.address, events.channel, events.side order by precedence, ranked_at desc, events.event_id
+    ) = 1
 )
 
 select
-    event.address,
-    event.channel,
-    event.side,
-    case event.kind
-        when 'opted_in' then 'subscribed'
-        when 'opted_out' then 'unsubscribed'
-        else event.kind
-    end as status,
-    event.event_id,
-    coalesce(event.caused_by, event.event_id) as root_event_id,
-    event.earliest_at,
-    event.latest_at
-from deciding
+    address,
+    channel,
+    side,
+    case kind when 'opted_in' then 'subscribed' when 'opted_out' then 'unsubscribed' else kind end as status,
+    event_id,
+    coalesce(caused_by, event_id) as root_event_id,
+    earliest_at,
+    latest_at
+from ranked

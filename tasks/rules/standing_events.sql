@@ -1,12 +1,45 @@
 -- What each record says now: one row per address, channel and record, its last consent event.
--- A tie goes to the stronger no. Order of arrival and repetition do not matter.
-select *
-from consent.events
-where kind in ('opted_in', 'opted_out', 'pending', 'bounced', 'complained')
+-- A tie goes to the stronger no. Order of arrival and repetition do not matter. A copy of ours does not hide a person's own no
+-- that it was not newer than: they said it between our reading and our writing.
+with said as (
+    select *
+    from consent.events
+    where kind in ('opted_in', 'opted_out', 'pending', 'bounced', 'complained')
+),
+
+overtaken as (
+    select distinct copies.event_id
+    from said as copies
+    inner join said as refusals
+        on
+            copies.address = refusals.address
+            and copies.channel = refusals.channel
+            and copies.source = refusals.source
+            and copies.record = refusals.record
+            and copies.as_of_at > refusals.as_of_at
+    left join seen_after
+        on
+            copies.address = seen_after.address
+            and copies.channel = seen_after.channel
+            and copies.caused_by = seen_after.in_root
+            and coalesce(refusals.caused_by, refusals.event_id) = seen_after.out_root
+    where
+        copies.actor = 'system'
+        and copies.kind in ('opted_in', 'pending')
+        and refusals.actor <> 'system'
+        and (
+            refusals.kind in ('bounced', 'complained')
+            or (refusals.kind = 'opted_out' and copies.earliest_at <= refusals.latest_at and seen_after.in_root is null)
+        )
+)
+
+select said.*
+from said
+anti join overtaken on said.event_id = overtaken.event_id
 qualify row_number() over (
-    partition by address, channel, source, record
+    partition by said.address, said.channel, said.source, said.record
     order by
-        as_of_at desc,
-        list_position(['complained', 'bounced', 'opted_out', 'pending', 'opted_in'], kind),
-        event_id
+        said.as_of_at desc,
+        list_position(['complained', 'bounced', 'opted_out', 'pending', 'opted_in'], said.kind),
+        said.event_id
 ) = 1

@@ -1,11 +1,17 @@
--- Consent for the ESP: one row per decision that changes a contact, or makes or archives one.
+-- Consent for the ESP: one row per decision that changes a contact, or makes or archives one. What is handed on is the shops'
+-- event, unless the opt-out (or the complaint) is the ESP's own: then it goes to the contact that has not got it.
+-- A deletion has no event, so its decision tells one from another.
 select
     'esp' as target,
     decided.esp_write as kind,
     decided.address as key,
     decided.address,
     decided.decision_id,
-    decided.shop_event as caused_by,
+    case
+        when decided.suppression is not null or (decided.set_esp = 'unsubscribed' and decided.esp_status = 'unsubscribed')
+            then decided.esp_event
+        else decided.shop_event
+    end as caused_by,
     case decided.esp_write
         when 'create' then json_object(
             'email', profiles.email,
@@ -24,7 +30,9 @@ select
         )
         else json_object('email', contact.email)
     end as payload,
-    concat_ws('|', decided.set_esp, decided.shop_event, decided.esp_event) as version
+    concat_ws(
+        '|', decided.set_esp, decided.shop_event, decided.esp_event, if(decided.esp_write = 'archive', decided.decision_id, null)
+    ) as version
 from decided
 left join profiles on decided.address = profiles.address
 left join esp.contacts as contact on decided.address = contact.address

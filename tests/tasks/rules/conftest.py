@@ -1,0 +1,443 @@
+"""Drawn tables: a test states relations as text, runs one model on a real state file, and compares with a drawn expectation.
+
+A cell is what it looks like: `-` is null, `yes` and `no` are booleans, `02-01 10:00` is an instant of 2026 (UTC), `ever` the
+beginning of time; a list is written with commas. Columns that a rule does not need are left out and get a default.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+import pytest
+import time_machine
+
+from schemas.esp import Contacts
+from schemas.shop import Customers, Orders
+from schemas.state import TABLES
+from tasks import ledger, merge, rules, storage
+from tasks.connector import Outcome, Page, Write
+from tasks.merge import Choices, Store
+from tasks.state import Database, State, rows, sql_type
+from tasks.validate import check
+
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+MODELS = {"incoming_customers": Customers, "incoming_orders": Orders, "incoming_contacts": Contacts}
+
+DEFAULTS: dict[str, str] = {
+    "shop": "'shop'",
+    "state": "'paid'",
+    "channel": "'email'",
+    "currency": "'EUR'",
+    "seen_at": "timestamptz '2026-01-01 00:00:00+00'",
+    "actor": "'self'",
+    "status": "'subscribed'",
+    "tags": "'[]'",
+    "fields": "'{}'",
+    "phase": "'ongoing'",
+    "time_order": "'unordered'",
+    "target": "'esp'",
+    "payload": "'{}'",
+}
+BY_TYPE = {
+    "varchar": "''",
+    "boolean": "false",
+    "bigint": "0",
+    "decimal(18, 4)": "0",
+    "timestamptz": "timestamptz '2026-01-01 00:00:00+00'",
+}
+
+
+class Drawn:
+    """Relations given as text, models run on them, results compared as text."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.choose()
+        at = datetime(2026, 3, 1, tzinfo=UTC)
+        for name, model in MODELS.items():
+            columns = ", ".join(f"{c} {sql_type(s).removesuffix(' not null')}" for c, s in model.to_schema().columns.items())
+            database.execute(f"create or replace temp table {name} ({columns})")
+        rules.bind_page(database, at, at)
+        database.execute("create or replace temp table settled_writes as from load.writes")
+        # Every relation with its real types, and empty.
+        rules.build(database, (*rules.MERGE, *rules.PLAN))
+
+    def choose(self, **choices: Any) -> None:
+        """What the merchant chose."""
+        stores = [Store("shop", "store-1", "WooCommerce"), Store("second", "store-2", "Shopify")]
+        merge.bind_run(self.database, "run-1", datetime(2026, 3, 1, tzinfo=UTC), Choices(**choices), stores)
+
+    def page(self, asked_at: str, answered_at: str | None = None) -> None:
+        """When the page in hand was asked for and answered."""
+        rules.bind_page(self.database, _instant(asked_at), _instant(answered_at or asked_at))
+
+    def given(self, relation: str, text: str) -> None:
+        """Fill a relation, instead of what it held."""
+        names, drawn = _parse(text)
+        columns = {
+            row[0]: (row[1], row[2] == "NO")
+            for row in self.database.execute(f"select column_name, column_type, \"null\" from (describe {relation})").fetchall()
+        }
+        if relation in TABLES:
+            spec = TABLES[relation].to_schema().columns
+            columns = {name: (sql_type(column), not column.nullable) for name, column in spec.items()}
+        self.database.execute(f"delete from {relation}")
+        for row in drawn:
+            given = dict(zip(names, row, strict=True))
+            assert set(given) <= set(columns), f"{relation} has no {set(given) - set(columns)}"
+            cells, values = [], []
+            for name, (kind, is_needed) in columns.items():
+                plain = kind.removesuffix(" not null").lower()
+                if name in given:
+                    values.append(_value(given[name], plain))
+                    cells.append(f"cast(${len(values)} as {plain})")
+                elif relation in {"incoming_orders", "incoming_customers"} and name in DEFAULTS and name not in {"seen_at"}:
+                    cells.append(DEFAULTS[name])
+                elif is_needed or relation in {"incoming_orders"} and plain in {"boolean"}:
+                    cells.append(DEFAULTS.get(name, BY_TYPE[plain]))
+                elif name in {"channel", "phase", "time_order"}:
+                    cells.append(DEFAULTS[name])
+                else:
+                    cells.append("null")
+            self.database.execute(f"insert into {relation} values ({', '.join(cells)})", values)
+
+    def build(self, *models: str) -> None:
+        rules.build(self.database, models)
+
+    def gives(self, model: str, text: str, *, where: str = "true") -> None:
+        """Run a model and compare the columns that are drawn, in any order of rows."""
+        names, drawn = _parse(text)
+        found = self.database.execute(f"select {', '.join(names)} from ({rules.model(model)}) where {where}").fetchall()
+        shown = sorted(tuple(_shown(value) for value in row) for row in found)
+        assert shown == sorted(drawn), "\n" + "\n".join(" | ".join(row) for row in [tuple(names), *shown])
+
+    def one(self, query: str) -> Any:
+        row = self.database.execute(query).fetchone()
+        return row[0] if row and len(row) == 1 else row
+
+
+def _parse(text: str) -> tuple[list[str], list[tuple[str, ...]]]:
+    lines = [line.strip() for line in text.strip().splitlines() if set(line.strip()) - set("-+")]
+    cells = [tuple(cell.strip() for cell in line.split("|")) for line in lines]
+    return list(cells[0]), cells[1:]
+
+
+def _instant(cell: str) -> datetime:
+    if cell == "ever":
+        return EVER
+    day, _, time = cell.partition(" ")
+    return datetime.fromisoformat(f"2026-{day}T{time or '00:00'}").replace(tzinfo=UTC)
+
+
+def _value(cell: str, kind: str) -> Any:
+    if cell == "-":
+        return None
+    if "timestamp" in kind:
+        return _instant(cell)
+    if kind == "boolean":
+        return {"yes": True, "no": False}[cell]
+    if kind.endswith("[]"):
+        return [item for item in cell.split(",") if item]
+    return cell
+
+
+def _shown(value: Any) -> str:  # noqa: PLR0911
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        if value == EVER:
+            return "ever"
+        at = value.astimezone(UTC)
+        return f"{at:%m-%d}" if at.time() == datetime.min.time() else f"{at:%m-%d %H:%M}" + (f"{at::%S}" if at.second else "")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, list):
+        return ",".join(map(_shown, value))
+    return str(value)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """An empty state, open for the length of a test."""
+    with State(tmp_path / "state").open() as opened:
+        yield opened
+
+
+@pytest.fixture
+def drawn(database: Database) -> Drawn:
+    return Drawn(database)
+
+
+@pytest.fixture(scope="session")
+def policy() -> pl.DataFrame:
+    """The table of consent-first with every case written out."""
+    return rules.load_policy("consent-first")
+
+
+# A small world: shops and an ESP as dictionaries, people who act, and the two flows as the steps of `tasks` without a network.
+
+
+@dataclass
+class Account:
+    """A shop's customer record. `consent` is one value without a time, as plugins keep it."""
+
+    email: str
+    consent: str | None
+    created_at: datetime
+    bounced_at: datetime | None = None
+    is_listed: bool = True
+
+
+@dataclass
+class Contact:
+    """A contact of the audience; `changed_at` moves with everything and is stamped by the ESP's own clock, in seconds."""
+
+    status: str
+    changed_at: datetime
+    opted_in_at: datetime | None = None
+    reason: str | None = None
+    tags: list[str] = field(default_factory=list)
+    is_final: bool = False
+
+
+class World:
+    """Both sides of a connection, and shopsync between them.
+
+    `is_strict`: the ESP subscribes nobody again who left by themselves (Mailchimp's compliance state). `skew` is how far its
+    clock is ahead of ours.
+    """
+
+    def __init__(self, folder: Path, clock: Any, *, is_strict: bool = False, skew: timedelta = timedelta(0), **choices: Any) -> None:
+        self.state = State(folder)
+        self.clock, self.is_strict, self.skew = clock, is_strict, skew
+        self.choices = Choices(**choices)
+        self.accounts: dict[tuple[str, str], Account] = {}
+        self.orders: dict[tuple[str, str], dict[str, Any]] = {}
+        self.contacts: dict[str, Contact] = {}
+        self.shops = ["shop"]
+        self.runs = 0
+        self.refused: Counter[str] = Counter()
+        self.sent: list[tuple[str, str, str]] = []
+
+    # The clock
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def wait(self, **duration: float) -> datetime:
+        self.clock.shift(timedelta(**duration))
+        return self.now
+
+    def _esp_now(self) -> datetime:
+        return (self.now + self.skew).replace(microsecond=0)
+
+    # What people do
+
+    def account(self, customer_id: str, email: str, consent: str | None = None, shop: str = "shop") -> None:
+        self.accounts[shop, customer_id] = Account(email, consent, self.now)
+
+    def says(self, customer_id: str, consent: str | None, shop: str = "shop") -> None:
+        self.accounts[shop, customer_id].consent = consent
+
+    def order(self, order_id: str, email: str, *, tick: bool = False, customer_id: str | None = None, shop: str = "shop") -> None:
+        self.orders[shop, order_id] = {"email": email, "customer_id": customer_id, "tick": tick, "at": self.now}
+
+    def at_esp(self, address: str, status: str, *, reason: str | None = None, by_self: bool = True) -> None:
+        """The person, or the merchant, does something at the ESP: signs up, leaves, bounces, complains, is archived."""
+        contact = self.contacts.setdefault(address, Contact(status, self._esp_now()))
+        contact.status, contact.changed_at, contact.reason = status, self._esp_now(), reason
+        contact.is_final = status in {"unsubscribed", "bounced", "complained"} and by_self
+        if status == "subscribed":
+            contact.opted_in_at = self._esp_now()
+
+    # What shopsync does
+
+    def forward(self, between: Callable[[], None] | None = None) -> list[tuple[str, str, str]]:
+        """Drain the ESP, read the shops, merge, load. Returns the writes as (target, kind, key)."""
+        self.read_esp()
+        for shop in self.shops:
+            self.read_shop(shop)
+        return self._decide_and_carry_out("forward", between)
+
+    def reverse(self, between: Callable[[], None] | None = None) -> list[tuple[str, str, str]]:
+        """Drain the ESP, merge, push back."""
+        self.read_esp()
+        return self._decide_and_carry_out("reverse", between)
+
+    def settle(self) -> None:
+        """Run both flows until everybody knows; then they have nothing to write.
+
+        The second forward run may take a tag away: whom the shop was told to be unsubscribed is in another group now.
+        """
+        self.forward()
+        self.reverse()
+        later = self.forward()
+        assert {kind for _, kind, _ in later} <= {"tags"}, later
+        again = self.forward() + self.reverse()
+        assert again == [], again
+
+    def read_esp(self) -> None:
+        records = [
+            {
+                "contact_id": address,
+                "email": address,
+                "address": address,
+                "status": contact.status,
+                "actor": "self" if contact.status == "unsubscribed" else None,
+                "reason": contact.reason,
+                "opted_in_at": contact.opted_in_at,
+                "status_at": None,
+                "changed_at": contact.changed_at,
+                "fields": "{}",
+                "tags": orjson.dumps(sorted(contact.tags)).decode(),
+            }
+            for address, contact in self.contacts.items()
+        ]
+        self.store("contacts", records, self._page())
+
+    def read_shop(self, shop: str) -> None:
+        began = self.now
+        page = self._page()
+        accounts = {key[1]: a for key, a in self.accounts.items() if key[0] == shop and a.is_listed}
+        self.store("customers", [self.customer(shop, i, a) for i, a in accounts.items()], page)
+        with self.state.open() as database:
+            gone = storage.find_missing(database, "customers", shop, began)
+            storage.mark_gone(database, "customers", shop, gone=gone, missing=[], run_id="listing")
+        orders = [self._order(shop, key[1], order) for key, order in self.orders.items() if key[0] == shop]
+        self.store("orders", orders, self._page())
+
+    def customer(self, shop: str, customer_id: str, account: Account) -> dict[str, Any]:
+        blank = dict.fromkeys(Customers.to_schema().columns)
+        said = {"email": account.email, "address": account.email, "consent": account.consent, "consent_raw": account.consent}
+        times = {"created_at": account.created_at, "updated_at": account.created_at, "bounced_at": account.bounced_at}
+        return blank | {"shop": shop, "customer_id": customer_id} | said | times
+
+    def _order(self, shop: str, order_id: str, order: dict[str, Any]) -> dict[str, Any]:
+        money = dict.fromkeys(("total", "discount_total", "tax_total", "shipping_total", "refunded_total"), 0)
+        kept = {"shop": shop, "order_id": order_id, "customer_id": order["customer_id"], "email": order["email"]}
+        what = {"address": order["email"], "state": "paid", "is_test": False, "currency": "EUR"}
+        said = {"consent": "in" if order["tick"] else None, "ordered_at": order["at"], "updated_at": order["at"]}
+        return dict.fromkeys(Orders.to_schema().columns) | kept | what | money | said
+
+    def _page(self) -> Page:
+        """A page that took a second."""
+        asked_at = self.now
+        return Page([], asked_at, self.wait(seconds=1))
+
+    def store(self, entity: str, records: list[dict[str, Any]], page: Page) -> None:
+        model = {"customers": Customers, "orders": Orders, "contacts": Contacts}[entity]
+        schema = {name: column.dtype.type for name, column in model.to_schema().columns.items()}
+        frame = pl.DataFrame(records, schema=schema, orient="row")
+        key = {"customers": "customer_id", "orders": "order_id", "contacts": "address"}[entity]
+        checked = check(frame, model, records, source="esp" if entity == "contacts" else "shop", entity=entity, key=key)
+        with self.state.open() as database:
+            storage.store(database, checked, page, "run")
+
+    def _decide_and_carry_out(self, flow: str, between: Callable[[], None] | None) -> list[tuple[str, str, str]]:
+        self.wait(seconds=1)
+        self.runs += 1
+        run_id = f"run-{self.runs:04}"
+        with self.state.open() as database:
+            merge.bind_run(database, run_id, self.now, self.choices, [Store(shop, f"at-{shop}", "WooCommerce") for shop in self.shops])
+            merge.decide(database)
+            ledger.plan(database, flow)
+            planned = ledger.planned(database, flow)
+        if between:
+            between()
+        done: list[tuple[str, str, str]] = []
+        order = ["archive", "status", "create", "profile", "tags", "product", "customer", "order", "consent", "bounce"]
+        for row in sorted(planned, key=lambda row: order.index(str(row["kind"]))):
+            done += self._carry_out(str(row["target"]), str(row["kind"]), run_id)
+        self.sent += done
+        return done
+
+    def _carry_out(self, target: str, kind: str, run_id: str) -> list[tuple[str, str, str]]:
+        done = []
+        with self.state.open() as database:
+            ledger.drop_unreachable(database, kind)
+        while True:
+            with self.state.open() as database:
+                writes = ledger.take(database, target, kind, 50)
+            if not writes:
+                return done
+            self.wait(seconds=1)
+            outcomes = [self._esp_does(kind, write) if target == "esp" else self._shop_does(target, kind, write) for write in writes]
+            self.wait(seconds=1)
+            with self.state.open() as database:
+                ledger.settle(database, outcomes, run_id)
+            self.refused.update(str(outcome.code) for outcome in outcomes if outcome.state != "acknowledged")
+            done += [(target, kind, write.key) for write in writes]
+
+    def _esp_does(self, kind: str, write: Write) -> Outcome:
+        payload = write.payload
+        address = payload.get("email")
+        contact = self.contacts.get(address)
+        if kind == "create" and contact:
+            return Outcome(write.write_id, "skipped", "exists")
+        if kind in {"create", "status"}:
+            if contact and self.is_strict and contact.is_final and payload["status"] == "subscribed":
+                return Outcome(write.write_id, "skipped", "compliance")
+            contact = self.contacts.setdefault(address, Contact("", self._esp_now()))
+            contact.status, contact.changed_at, contact.reason, contact.is_final = payload["status"], self._esp_now(), None, False
+            if payload.get("consent_at"):
+                contact.opted_in_at = datetime.fromisoformat(payload["consent_at"])
+        elif kind in {"archive", "profile", "tags"} and contact:
+            contact.changed_at = self._esp_now()
+            contact.status = "deleted" if kind == "archive" else contact.status
+            contact.tags = sorted({*contact.tags, *payload.get("add", ())} - {*payload.get("remove", ())})
+        return Outcome(write.write_id, "acknowledged")
+
+    def _shop_does(self, shop: str, kind: str, write: Write) -> Outcome:
+        account = self.accounts.get((shop, write.key))
+        if account is None or not account.is_listed:
+            return Outcome(write.write_id, "skipped", "gone")
+        if kind == "bounce":
+            account.bounced_at = datetime.fromisoformat(write.payload["bounced_at"])
+        else:
+            account.consent = {"subscribed": "in", "unsubscribed": "out"}[write.payload["status"]]
+        return Outcome(write.write_id, "acknowledged")
+
+    # What can be asked
+
+    def query(self, query: str) -> list[dict[str, Any]]:
+        with self.state.open() as database:
+            return rows(database, query)
+
+    def rule_of(self, address: str) -> str:
+        found = self.query(
+            f"select rule from merge.decisions where address = '{address}' order by decided_at desc, decision_id desc limit 1"
+        )
+        return str(found[0]["rule"]) if found else "none"
+
+    def esp_status(self, address: str) -> str:
+        contact = self.contacts.get(address)
+        return contact.status if contact else "absent"
+
+
+@pytest.fixture
+def clock() -> Iterator[Any]:
+    with time_machine.travel(datetime(2026, 2, 1, 10, tzinfo=UTC), tick=False) as traveller:
+        yield traveller
+
+
+@pytest.fixture
+def make_world(tmp_path: Path, clock: Any) -> Callable[..., World]:
+    def make(name: str = "state", **settings: Any) -> World:
+        return World(tmp_path / name, clock, **settings)
+
+    return make
+
+
+@pytest.fixture
+def world(make_world: Callable[..., World]) -> World:
+    return make_world()
