@@ -59,7 +59,7 @@ CONTACTS = {
 
 def copy_into(database: Database) -> None:
     """Fill the attached database `snapshot`: tables with the comments of the dictionary, so that it documents itself."""
-    rules.build(database, ("standing_events", "side_status", "order_owners", "buyers", "people", "memberships"))
+    rules.build(database, rules.PEOPLE)
     database.execute(f"create table snapshot.contacts as {rules.model('snapshot_contacts')}")
     database.execute("comment on table snapshot.contacts is 'One row per address and channel that either side knows.'")
     for column, text in CONTACTS.items():

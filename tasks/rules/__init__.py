@@ -20,7 +20,7 @@ from tasks.connector import SetupError
 FOLDER = Path(__file__).parent
 POLICIES = FOLDER.parent.parent / "data" / "rules"
 
-MERGE = (
+PEOPLE = (
     "seen_after",
     "standing_events",
     "answers",
@@ -30,6 +30,10 @@ MERGE = (
     "buyers",
     "people",
     "memberships",
+)
+"""Who is known, and what they said: what decisions and the snapshot both stand on."""
+MERGE = (
+    *PEOPLE,
     "archivals",
     "settled_decisions",
     "facts",
