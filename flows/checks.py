@@ -15,23 +15,22 @@ def check_connection(run: Run) -> list[dict[str, Any]]:
     """Findings of all ends: {"where", "level", "sentence"}. A stop of one end does not hide the other."""
     found = []
     for name, shop in run.shops.items():
-        found += _look(f"shop {name}", shop.check)
-        found += _look(f"shop {name}", partial(_recognised, run, name))
-        found += [{"where": f"shop {name}", "level": "note", "sentence": note} for note in shop.capabilities.notes]
+        found += _look(f"shop {name}", shop.check, partial(_recognised, run, name))
     found += _look("ESP", run.esp.check)
-    found += [{"where": "ESP", "level": "note", "sentence": note} for note in run.esp.capabilities.notes]
-    guards = run.connection.guards
-    if guards.model_fields_set:
+    if run.connection.guards.model_fields_set:
         sentence = "The guards are read, but this version does not hold mass changes back yet: use `shopsync plan` first."
         found.append({"where": "settings", "level": "warning", "sentence": sentence})
     return found
 
 
-def _look(where: str, look: Callable[[], list[Finding]]) -> list[dict[str, Any]]:
+def _look(where: str, *looks: Callable[[], list[Finding]]) -> list[dict[str, Any]]:
+    """Look at one end until something stops the looking."""
+    findings: list[Finding] = []
     try:
-        findings = look()
+        for look in looks:
+            findings += look()
     except ConnectorError as error:
-        findings = [Finding("error", str(error))]
+        findings.append(Finding("error", str(error)))
     return [{"where": where, "level": finding.level, "sentence": finding.sentence} for finding in findings]
 
 

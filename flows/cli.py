@@ -18,8 +18,11 @@ import typer
 from rich.console import Console
 
 from flows import pages
+from flows.blocks import read_block
 from schemas.settings import Settings, SettingsError, read_settings
 from tasks.connector import SetupError, TryLater
+from tasks.http import Patience
+from tasks.run import Run, open_run
 
 DONE, DEFECT, SETUP, LATER, REJECTED = 0, 1, 2, 4, 6
 
@@ -64,7 +67,7 @@ def check(
     from flows.checks import check_connection
     from tasks import fingerprints
 
-    run = _open(connection, "check")
+    run = _open(connection, "check", Patience(attempts=3, seconds=20))
     if accept_move:
         fingerprints.forget(run, accept_move)
     found = check_connection(run)
@@ -191,11 +194,8 @@ def _settings() -> Settings:
     return read_settings(Path(os.environ.get("SHOPSYNC_CONFIG", "shopsync.toml")))
 
 
-def _open(connection: str, flow: str) -> Any:
-    from flows.running import read_block
-    from tasks.run import open_run
-
-    return open_run(_settings(), connection, flow, environment=os.environ, read_block=read_block)
+def _open(connection: str, flow: str, patience: Patience | None = None) -> Run:
+    return open_run(_settings(), connection, flow, environment=os.environ, read_block=read_block, patience=patience)
 
 
 def _snapshot(connection: str) -> duckdb.DuckDBPyConnection:

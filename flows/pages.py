@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tasks.state import rows
 
-MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "error": "[bold red]error[/]", "note": "[dim]note[/]"}
+MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "error": "[bold red]error[/]"}
 OUTCOME_COLUMNS = ("planned", "acknowledged", "skipped", "rejected", "waiting")
 
 

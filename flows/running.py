@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flows.blocks import read_block
 from flows.watching import Watcher, tell
 from schemas.settings import SettingsError, read_settings
 from tasks.connector import SetupError, TryLater
@@ -21,17 +22,6 @@ CONFIG = "SHOPSYNC_CONFIG"
 def config_path() -> Path:
     """Where shopsync.toml is: named by SHOPSYNC_CONFIG, else in the current folder."""
     return Path(os.environ.get(CONFIG, "shopsync.toml"))
-
-
-def read_block(name: str) -> str:
-    """The value of a Prefect secret block. Raises SettingsError when there is none."""
-    from prefect.blocks.system import Secret  # noqa: PLC0415  # only connections that use blocks need Prefect here
-
-    try:
-        block = Secret.load(name, _sync=True)  # type: ignore[call-arg]
-    except ValueError as error:
-        raise SettingsError(f"there is no Prefect secret block {name!r}: create it in Prefect's UI under Blocks.") from error
-    return str(block.get())  # type: ignore[union-attr]
 
 
 @contextlib.contextmanager

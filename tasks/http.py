@@ -27,6 +27,8 @@ import stamina
 from tasks.addresses import without_addresses
 from tasks.connector import RefusedCall, SetupError, TryLater
 
+stamina.instrumentation.set_on_retry_hooks([])  # it would log on its own; we do, with what failed
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs whole URLs, and some platforms take keys in the query
@@ -182,7 +184,9 @@ class Api:
                 with attempt:
                     return read(self._once(request, repeatable=repeatable, auth=auth))
         except _Again as error:
-            raise TryLater(f"{self.name} did not answer ({error}); run again later, nothing is lost.") from error
+            raise TryLater(
+                f"{self.name} did not answer ({error}); look at the address if it is new, or run again later: nothing is lost."
+            ) from error
         raise AssertionError("stamina ends with a result or an error")
 
     def _once(self, request: httpx.Request, *, repeatable: bool, auth: httpx.Auth | None) -> httpx.Response:
@@ -195,7 +199,7 @@ class Api:
                 raise SetupError(
                     f"{self.name}'s certificate cannot be verified; mend it there, or set ca_file to its authority."
                 ) from error
-            raise _Again("no connection") from error
+            raise _Again(f"no connection to {self.base_url}") from error
         except (httpx.TransportError, httpx.DecodingError) as error:  # the second: a compressed answer cut short
             if repeatable:
                 raise _Again(f"connection lost: {type(error).__name__}") from error
