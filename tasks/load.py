@@ -15,6 +15,7 @@ from tasks.run import Run
 from tasks.state import LOADED_AT, fact, remember
 
 SHOP_WRITES = ("consent", "bounce")
+HELD = "automations_held_by"
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -33,10 +34,12 @@ def settle_leftovers(run: Run) -> None:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
-    """Carry out the planned writes to the ESP. History triggers nothing there: held back at first and when full."""
+    """Carry out the planned writes to the ESP. History triggers nothing there: automations are held at first and when full,
+    and released also after a failure; what a killed run left held is released by the next one."""
     with run.state.open() as database:
         planned = {str(row["kind"]): int(str(row["writes"])) for row in ledger.planned(database, "forward", run.run_id)}
         is_history = run.full or fact(database, LOADED_AT) is None
+        was_held = fact(database, HELD) is not None
         currency = database.execute("select mode(currency order by currency) from shop.orders").fetchone()
     if planned or is_history:
         for store in run.stores():
@@ -52,11 +55,15 @@ def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
             )
     try:
         if is_history:
+            with run.state.open() as database:
+                remember(database, HELD, run.run_id)
             _hold(run, hold=True)
         _carry_out(run, "esp", run.esp, {k: planned[k] for k in run.esp.capabilities.writes if k in planned}, still_ours)
     finally:
-        if is_history:
+        if is_history or was_held:
             _hold(run, hold=False)
+            with run.state.open() as database:
+                database.execute("delete from ops.facts where name = $1", [HELD])
     with run.state.open() as database:
         if fact(database, LOADED_AT) is None:
             remember(database, LOADED_AT, datetime.now(UTC).isoformat())
