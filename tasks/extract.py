@@ -53,8 +53,7 @@ def extract_shop(run: Run, name: str) -> None:
     shop = run.shops[name]
     recognise(run, name)
     listed = _customers(run, name, shop)
-    bought = _orders(run, name, shop, were_listed=listed)
-    _products(run, name, shop, bought)
+    _orders(run, name, shop, were_listed=listed)
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -122,27 +121,30 @@ def _conclude_listing(run: Run, name: str, shop: Shop, began_at: datetime, *, is
         storage.move_cursor(database, name, "customers", None, listed_at=began_at)
 
 
-def _orders(run: Run, name: str, shop: Shop, *, were_listed: bool) -> set[str]:
-    """Read orders changed since the last time, with the accounts they tell about; returns the products in them."""
+def _orders(run: Run, name: str, shop: Shop, *, were_listed: bool) -> None:
+    """Read orders changed since the last time. The accounts and products that they point to are stored before the cursor moves,
+    since nothing would ask for them again."""
     with run.state.open() as database:
         cursor, _ = storage.where_to_go_on(database, name, "orders")
-    total, bought = Stored(), set[str]()
+    total, products, known = Stored(), Stored(), set[str]()
     for page in chunks(shop.orders(None if run.full else cursor)):
         orders = check(shop.to_orders(page.records), Orders, page.records, source=name, entity="orders", key="order_id")
         shaped = shop.to_order_lines(page.records)
         lines = check(shaped, OrderLines, (), source=name, entity="order_lines", key="order_id")
         orders = orders.without("order_id", lines.rejected["record_id"])
         _accounts(run, name, shop, set(orders.good["customer_id"].drop_nulls()), were_listed=were_listed)
+        bought = set(lines.good["product_id"].drop_nulls()) - known
+        products += _products(run, name, shop, bought)
+        known |= bought
         with run.state.open() as database:
             stored = storage.store(database, orders, page, run.run_id)
             storage.store_lines(database, lines, run.run_id)
             storage.move_cursor(database, name, "orders", page.cursor)
         total += replace(stored, rejected=stored.extracted - stored.changed - stored.unchanged)
-        bought |= set(lines.good["product_id"].drop_nulls())
         run.progress(f"orders from {name}", total.extracted, page.announced)
     with run.state.open() as database:
         run.count(database, "extract", f"orders of {name}", vars(total))
-    return bought
+        run.count(database, "extract", f"products of {name}", vars(products))
 
 
 def _accounts(run: Run, name: str, shop: Shop, ids: set[str], *, were_listed: bool) -> None:
@@ -156,7 +158,7 @@ def _accounts(run: Run, name: str, shop: Shop, ids: set[str], *, were_listed: bo
             storage.store(database, checked_customers(shop, name, page), page, run.run_id)
 
 
-def _products(run: Run, name: str, shop: Shop, ids: set[str]) -> None:
+def _products(run: Run, name: str, shop: Shop, ids: set[str]) -> Stored:
     """Read the products that lines of changed orders point to; one that does not come back is no longer sold."""
     total = Stored()
     for page in chunks(shop.products_by_id(sorted(ids))) if ids else ():
@@ -165,8 +167,7 @@ def _products(run: Run, name: str, shop: Shop, ids: set[str]) -> None:
         with run.state.open() as database:
             total += storage.store(database, products, page, run.run_id)
         run.progress(f"products from {name}", total.extracted, len(ids))
-    with run.state.open() as database:
-        run.count(database, "extract", f"products of {name}", vars(total))
+    return total
 
 
 def checked_customers(shop: Shop, name: str, page: Page) -> Checked:
