@@ -30,7 +30,8 @@ def merge_and_plan(run: Run, flow: str | None = None) -> dict[str, Any]:
             ledger.plan(database, each)
         planned = [row for each in flows for row in ledger.planned(database, each)]
         for row in planned:
-            run.count(database, "load", f"{row['kind']} to {row['target']}", {"planned": int(str(row["writes"]))})
+            number = int(str(row["writes"]))  # it balances from here on, also when the run is killed
+            run.count(database, "load", f"{row['kind']} to {row['target']}", {"planned": number, "waiting": number})
         run.count(database, "merge", "people", counts)
         return {
             **counts,
