@@ -35,12 +35,14 @@ def settle_leftovers(run: Run) -> None:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
     """Carry out the planned writes to the ESP. History triggers nothing there: automations are held at first and when full,
-    and released also after a failure; what a killed run left held is released by the next one."""
+    and released also after a failure; what a killed run left held is released by the next one. A run that lost its lease
+    releases nothing, since the one that took over may be loading history."""
     with run.state.open() as database:
         planned = {str(row["kind"]): int(str(row["writes"])) for row in ledger.planned(database, "forward", run.run_id)}
         is_history = run.full or fact(database, LOADED_AT) is None
         was_held = fact(database, HELD) is not None
         currency = database.execute("select mode(currency order by currency) from shop.orders").fetchone()
+    still_ours()
     if planned or is_history:
         for store in run.stores():
             shop = run.shops[store.shop]
@@ -61,6 +63,7 @@ def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
         _carry_out(run, "esp", run.esp, {k: planned[k] for k in run.esp.capabilities.writes if k in planned}, still_ours)
     finally:
         if is_history or was_held:
+            still_ours()
             _hold(run, hold=False)
             with run.state.open() as database:
                 database.execute("delete from ops.facts where name = $1", [HELD])
@@ -92,6 +95,7 @@ def _carry_out(run: Run, target: str, connector: Esp | Shop, planned: dict[str, 
     for kind, number in planned.items():
         most, done = connector.capabilities.batch_size[kind], 0
         with run.state.open() as database:
+            still_ours()  # what another run has planned meanwhile is not ours to take
             ledger.drop_unreachable(database, kind)
             writes = ledger.take(database, target, kind, most)
         while writes:
@@ -100,6 +104,8 @@ def _carry_out(run: Run, target: str, connector: Esp | Shop, planned: dict[str, 
             done += len(writes)
             with run.state.open() as database:
                 ledger.settle(database, outcomes, run.run_id)
+            with run.state.open() as database:
+                still_ours()
                 writes = ledger.take(database, target, kind, most)
             run.progress(f"{kind} to {target}", done, number)
 
