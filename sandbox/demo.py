@@ -1,0 +1,408 @@
+"""The whole way on this machine: an invented shop and audience, two syncs, a day of changes, the way back, and a count.
+
+    python -m sandbox.demo                    # what `make demo` runs
+    python -m sandbox.demo --customers 150 --orders 400 --folder /tmp/demo
+
+Both twins run in a process of their own; the flows run in this one. At the end both sides are compared, person by person, with
+what `sandbox.reference` works out from the beginning and from what people did. Exit status 1 if anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+from flows.cli import prepare_prefect
+from sandbox.day import Day, Deed
+from sandbox.reference import Change, Person, differences, key, live_through, read_both, settle
+
+Json = dict[str, Any]
+
+STORE = "shopsync-demo-shop"
+PLACE = Path(__file__).parent.parent
+SHOWN_DIFFERENCES = 20
+GATES = ("shop", "esp")
+
+
+class DemoError(Exception):
+    """The demo cannot go on; the message is a sentence for whoever started it."""
+
+
+class Town:
+    """Both twins in a process of their own, and the door behind which one plays the people and the merchant."""
+
+    def __init__(self, folder: Path, customers: int, orders: int) -> None:
+        self.folder, self._urls = folder, dict.fromkeys(GATES, "")
+        command = [sys.executable, "-m", "sandbox.town", str(folder), "--customers", str(customers), "--orders", str(orders)]
+        self._process = subprocess.Popen(command, cwd=PLACE, stdout=subprocess.PIPE, text=True)
+        self._door = httpx.Client(timeout=120, trust_env=False)
+
+    def wait(self) -> None:
+        """Until both twins answer."""
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        found = [word.rstrip(",.") for word in line.split() if word.startswith("http://")]
+        if len(found) != len(GATES):
+            raise DemoError("The sandbox did not start; `python -m sandbox.town data/demo` shows why.")
+        self._urls = dict(zip(GATES, (found[0], found[1].removesuffix("/3.0")), strict=True))
+
+    def ask(self, side: str, what: str, **asked: Any) -> Any:
+        answer = self._door.post(f"{self._urls[side]}/_sandbox/{what}", json=asked)
+        answer.raise_for_status()
+        return answer.json()
+
+    def states(self) -> tuple[Json, Json]:
+        return self.ask("shop", "state"), self.ask("esp", "state")
+
+    def do(self, change: Change) -> None:
+        change.at = datetime.now(UTC).replace(microsecond=0)
+        change.made = str(self.ask(change.side, "do", action=change.action, args=change.args))
+
+    def forget_calls(self) -> None:
+        for side in GATES:
+            self.ask(side, "calls", forget=True)
+
+    def calls(self) -> Counter[str]:
+        """How many calls of which kind both twins answered since they were last forgotten."""
+        return Counter("read" if call["method"] in {"GET", "HEAD"} else "write" for s in GATES for call in self.ask(s, "calls"))
+
+    def close(self) -> None:
+        self._door.close()
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Teller:
+    """What the demo prints, and what it says while something goes on."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._sections = console, 0
+        self._doing = ""
+        self._status = console.status("")
+
+    def title(self, text: str) -> None:
+        self._sections += 1
+        self._console.print(f"\n[bold cyan]{self._sections}[/]  [bold]{text}[/]")
+
+    def say(self, text: str) -> None:
+        self._console.print(Padding(text, (0, 0, 0, 3)), highlight=False)
+
+    def show(self, what: RenderableType) -> None:
+        self._console.print(Padding(what, (0, 0, 0, 3)), highlight=False)
+
+    def say_command(self, what: str, command: str) -> None:
+        """Never broken into lines by us, so that it can be copied."""
+        self._console.print(f"[dim]# {what}[/]\n{escape(command)}\n", highlight=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        self._doing = what
+        self._status.update(f"[dim]{what} …[/]")
+        self._status.start()
+        try:
+            yield
+        finally:
+            self._status.stop()
+
+    def progress(self, step: str, done: int, total: int | None) -> None:
+        of = f" of {total:,}" if total and total >= done else ""
+        self._status.update(f"[dim]{self._doing}: {escape(step)}, {done:,}{of}[/]")
+
+
+def run_demo(folder: Path, customers: int, orders: int, console: Console) -> bool:
+    """Play it all. True if both sides hold what they should, and the last sync wrote nothing."""
+    teller = Teller(console)
+    began = time.monotonic()
+    console.print(
+        "\n[bold]shopsync[/] keeps webshops' customers and newsletters' contacts in step, and never mails a person who said "
+        "no. [dim]Everybody here is invented, and nothing leaves this machine.[/]",
+        highlight=False,
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    town = Town(folder, customers, orders)
+    try:
+        with teller.doing("Starting a shop, an ESP and Prefect"):
+            connect_to_prefect(folder)
+            from flows.watching import LISTENERS  # noqa: PLC0415  # loads Prefect, which takes its settings from the environment
+
+            LISTENERS.append(teller.progress)
+            town.wait()
+        demo = _Demo(teller, town, share=customers / 3000)
+        is_good = demo.play()
+    finally:
+        town.close()
+    demo.conclude(folder, time.monotonic() - began)
+    return is_good
+
+
+def connect_to_prefect(folder: Path) -> None:
+    """One Prefect server for all flows: the one that PREFECT_API_URL names, else a temporary one."""
+    os.environ["SHOPSYNC_CONFIG"] = str(folder / "shopsync.toml")
+    prepare_prefect()
+    from prefect.client.orchestration import get_client  # noqa: PLC0415
+
+    try:
+        with get_client(sync_client=True) as client:
+            trouble = client.api_healthcheck()
+    except RuntimeError as error:
+        trouble = error
+    if trouble:
+        named = os.environ.get("PREFECT_API_URL")
+        where = (
+            f"No Prefect server answers at {named} (PREFECT_API_URL)" if named else "Prefect's temporary server did not start"
+        )
+        advice = (
+            "start it, or unset PREFECT_API_URL" if named else "run the demo again, or start one with `prefect server start`"
+        )
+        raise DemoError(f"{where}: {advice}.")
+
+
+class _Demo:
+    def __init__(self, teller: Teller, town: Town, share: float) -> None:
+        self.teller, self.town, self.share = teller, town, share
+        self.shop: Json = {}
+        self.esp: Json = {}
+        self.people: dict[str, Person] = {}
+        self.deeds: list[Deed] = []
+        self.results: list[Json] = []
+        self.last_writes = 0
+
+    def play(self) -> bool:
+        self.meet()
+        self.first_sync()
+        self.the_day()
+        self.second_sync()
+        self.third_sync()
+        return self.compare() and self.last_writes == 0
+
+    def flow(self, name: str) -> Json:
+        from flows.forward import forward  # noqa: PLC0415
+        from flows.reverse import reverse  # noqa: PLC0415
+
+        result: Json = forward("demo") if name == "sync" else reverse("demo")
+        self.results.append(result)
+        return result
+
+    def meet(self) -> None:
+        self.teller.title("A shop and an audience that do not agree")
+        self.shop, self.esp = self.town.states()
+        self.people = read_both(self.shop, self.esp, datetime.now(UTC))
+        people = self.people.values()
+        statuses = Counter(person.contact for person in people if person.contact)
+        answers = Counter(person.shop_status() for person in people if person.is_known)
+        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+        table.add_column("")
+        for word in ("people", "said yes", "said no", "never said"):
+            table.add_column(word, justify="right")
+        known = sum(answers.values())
+        table.add_row("WooCommerce", *_numbers(known, *(answers[s] for s in ("subscribed", "unsubscribed", "not_subscribed"))))
+        rest = sum(statuses.values()) - statuses["subscribed"] - statuses["unsubscribed"]
+        table.add_row("Mailchimp", *_numbers(sum(statuses.values()), statuses["subscribed"], statuses["unsubscribed"], rest))
+        self.teller.show(table)
+        accounts = sum(person.account is not None for person in people)
+        guests = known - accounts
+        self.teller.say(f"{accounts:,} customers with an account, {guests:,} guests, {len(self.shop['orders']):,} orders.")
+        both = [p for p in people if p.is_known and p.contact]
+        torn = sum(
+            (p.shop_status(), p.contact) in {("subscribed", "unsubscribed"), ("unsubscribed", "subscribed")} for p in both
+        )
+        self.teller.say(f"{len(both):,} people are known to both; {torn:,} of them said yes to one and no to the other.")
+
+    def first_sync(self) -> None:
+        self.teller.title("First sync: the shop's people go to the ESP, everybody's no goes everywhere")
+        began = time.monotonic()
+        with self.teller.doing("Syncing to the ESP"):
+            self.flow("sync")
+        with self.teller.doing("Telling the shop"):
+            self.flow("reverse")
+        self._tell_changes(time.monotonic() - began)
+        for person in self.people.values():
+            settle(person)
+
+    def the_day(self) -> None:
+        self.teller.title("A day goes by")
+        self.deeds = Day(self.people, self.shop, self.share).deeds()
+        self.last_seen = datetime.now(UTC)
+        with self.teller.doing("People change their minds"):
+            for deed in self.deeds:
+                for change in deed.changes:
+                    self.town.do(change)
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for side, name in (("esp", "Mailchimp"), ("shop", "WooCommerce")):
+            table.add_row(f"[dim]{name}[/]", "")
+            for deed in self.deeds:
+                if deed.changes[0].side == side:
+                    number = len({change.who for change in deed.changes})
+                    table.add_row(f"{number:>5}", deed.sentence)
+        self.teller.show(table)
+
+    def second_sync(self) -> None:
+        self.teller.title("Second sync: only what changed is written")
+        began, first = time.monotonic(), len(self.results)
+        with self.teller.doing("Syncing to the ESP"):
+            self.flow("sync")
+        with self.teller.doing("Telling the shop"):
+            self.flow("reverse")
+        with self.teller.doing("Putting the tags right"):
+            self.flow("sync")
+        self._tell_changes(time.monotonic() - began, first)
+
+    def _tell_changes(self, seconds: float, first: int = 0) -> None:
+        """Who changed by which rule, over the flows of one section."""
+        table = Table.grid(padding=(0, 2, 0, 0))
+        told: dict[tuple[str, str], int] = {}
+        for result in self.results[first:]:
+            for row in result["transitions"]:
+                name = (row["sentence"], row["rule"])
+                told[name] = max(told.get(name, 0), row["people"])
+        for (sentence, rule), number in told.items():
+            table.add_row(f"{number:>5,}", f"{escape(sentence)} [dim](rule {rule})[/]")
+        self.teller.show(table)
+        written = sum(row["acknowledged"] for result in self.results[first:] for row in result["writes"])
+        self.teller.say(f"{written:,} writes in {seconds:.0f} seconds.")
+
+    def third_sync(self) -> None:
+        self.teller.title("Third sync: nothing changed, so nothing is written")
+        self.town.forget_calls()
+        with self.teller.doing("Syncing to the ESP"):
+            self.flow("sync")
+        with self.teller.doing("Telling the shop"):
+            self.flow("reverse")
+        calls = self.town.calls()
+        self.last_writes = calls["write"]
+        self.teller.say(f"By both sides' own call logs: {calls['read']:,} calls that read, {calls['write']:,} that write.")
+
+    def compare(self) -> bool:
+        self.teller.title("Both sides, person by person")
+        self.shop, self.esp = self.town.states()
+        changes = [change for deed in self.deeds for change in deed.changes]
+        live_through(self.people, changes, self.shop, self.last_seen, datetime.now(UTC))
+        found = differences(self.people, self.shop, self.esp, STORE)
+        self.teller.say(
+            "What both sides hold, against a second and independent calculation: status, the shop's consent, bounces, tags, "
+            f"orders and their sums.\n[bold]{len(self.people):,} people compared: {len(found):,} differences.[/]"
+        )
+        for address, what, expected, held in found[:SHOWN_DIFFERENCES]:
+            self.teller.say(f"[red]{escape(address)}[/]: {what} should be {escape(expected)}, and is {escape(held)}")
+        if len(found) > SHOWN_DIFFERENCES:
+            self.teller.say(f"… and {len(found) - SHOWN_DIFFERENCES:,} more.")
+        return not found
+
+    def conclude(self, folder: Path, seconds: float) -> None:
+        """What it came to, in words, and what to try next; the sandbox runs no more then."""
+        self.teller.title(f"In short, after {seconds:.0f} seconds")
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for number, sentence in self._in_short():
+            table.add_row(f"[bold]{number:>6,}[/]", sentence)
+        self.teller.show(table)
+        self.teller.title("To try next")
+        for what, command in commands(folder, self.deeds):
+            self.teller.say_command(what, command)
+
+    def _in_short(self) -> Iterator[tuple[int, str]]:
+        first, later = (
+            self.results[0],
+            [mail for mail in self.esp["mails"] if mail["at"] >= f"{self.last_seen:%Y-%m-%dT%H:%M:%S}"],
+        )
+        yield (
+            _people(first, side="esp", before={"absent"}),
+            "people were new to the newsletter's audience, each with what they had said",
+        )
+        yield (
+            _people(*self.results, side="shop", after={"unsubscribed", "bounced", "complained"}),
+            "noes and bounces reached the shop",
+        )
+        yield _people(*self.results, side="esp", after={"unsubscribed"}), "noes reached the newsletter"
+        yield (
+            sum(person.needs_confirmation for person in self.people.values()),
+            "said yes in the shop after leaving the newsletter: they stay out until they confirm to Mailchimp",
+        )
+        yield (
+            first["rejected"],
+            "records cannot be used as they are (broken addresses): `rejected` lists them, the rest went on",
+        )
+        yield len(self.esp["mails"]) - len(later), "mails were set off by the first sync"
+        welcomes = [mail for mail in later if mail["kind"] == "welcome"]
+        yield len(welcomes), "welcome mails on the day, each to somebody who had just said yes"
+        noes = [mail for mail in self.esp["mails"] if _said_no(self.people[key(mail["email"])])]
+        yield len(noes), "mails to somebody who had said no"
+        yield self.last_writes, "writes in the third sync"
+
+
+def _said_no(person: Person) -> bool:
+    return person.contact in {"unsubscribed", "cleaned"} or person.shop_status() == "unsubscribed"
+
+
+def _people(*results: Json, side: str, before: set[str] | None = None, after: set[str] | None = None) -> int:
+    """How many people changed at a side, as the runs told it."""
+    return sum(
+        row["people"]
+        for result in results
+        for row in result["transitions"]
+        if row["side"] == side
+        and (before is None or row["status_before"] in before)
+        and (after is None or row["status_after"] in after)
+    )
+
+
+def commands(folder: Path, deeds: list[Deed]) -> list[tuple[str, str]]:
+    """Three commands on what the demo left behind, as one types them; they need no sandbox."""
+    program = Path(sys.executable).parent / "shopsync"
+    if program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    somebody = deeds[0].changes[0].who
+    query = "select rule, sentence, count(*) as people from contacts group by all order by people desc"
+    config = f"--config {shlex.quote(str(folder / 'shopsync.toml'))}"
+    return [
+        ("one person's whole story", f"{program} explain demo {shlex.quote(somebody)} {config}"),
+        ("who is treated by which rule", f'{program} sql demo "{query}" {config}'),
+        ("what waits for a correction", f"{program} rejected demo {config}"),
+    ]
+
+
+def _numbers(*numbers: int) -> list[str]:
+    return [f"{number:,}" for number in numbers]
+
+
+def main() -> int:
+    asked = argparse.ArgumentParser(description="Show the whole way on this machine, with invented people.")
+    asked.add_argument("--customers", type=int, default=3000, help="how many customers the shop has")
+    asked.add_argument("--orders", type=int, default=9000, help="how many orders they placed")
+    asked.add_argument("--folder", type=Path, default=Path("data/demo"), help="is emptied at the start")
+    given = asked.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the town is stopped then, too
+    console = Console(soft_wrap=False)
+    try:
+        return 0 if run_demo(given.folder, given.customers, given.orders, console) else 1
+    except DemoError as error:
+        console.print(f"\n[bold red]demo:[/] {escape(str(error))}", highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
