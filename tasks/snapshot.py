@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -12,6 +15,9 @@ from tasks.state import Database
 
 LINK = "snapshot.duckdb"
 KEPT = 2
+READ_ONLY = 0o444
+_PASSING = ("seen_at", "run_id", "rejected_at")
+"""Columns that change whenever a record is read again, though nothing else did."""
 
 RELATIONS = {
     "customers": "shop.customers",
@@ -63,27 +69,49 @@ def copy_into(database: Database) -> None:
     database.execute(f"create table snapshot.contacts as {rules.model('snapshot_contacts')}")
     database.execute("comment on table snapshot.contacts is 'One row per address and channel that either side knows.'")
     for column, text in CONTACTS.items():
-        database.execute(f"comment on column snapshot.contacts.{column} is {_quoted(text)}")
+        database.execute(f"comment on column snapshot.contacts.{column} is {quoted(text)}")
     for relation, table in RELATIONS.items():
         model = TABLES[table]
         database.execute(f"create table snapshot.{relation} as from {table}")
-        database.execute(f"comment on table snapshot.{relation} is {_quoted((model.__doc__ or '').splitlines()[0])}")
+        database.execute(f"comment on table snapshot.{relation} is {quoted((model.__doc__ or '').splitlines()[0])}")
         for column, spec in model.to_schema().columns.items():
-            database.execute(f"comment on column snapshot.{relation}.{column} is {_quoted(spec.description or '')}")
+            database.execute(f"comment on column snapshot.{relation}.{column} is {quoted(spec.description or '')}")
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def digest(database: Database) -> str:
+    """Two states with the same digest would be shown by equal snapshots, but for who looked when."""
+    found = []
+    for table in ("esp.contacts", *(table for table in RELATIONS.values() if table not in {"ops.runs", "ops.run_counts"})):
+        columns = [column for column in TABLES[table].to_schema().columns if column not in _PASSING]
+        row = database.execute(f"select count(*), sum(hash({', '.join(columns)})) from {table}").fetchone()
+        found.append(f"{table}: {row}")
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def new_file(folder: Path, run_id: str) -> Path:
+    """Where the next snapshot is written; the names sort by the time of publication, which is not that of the run's start."""
+    snapshots = folder / "snapshots"
+    snapshots.mkdir(exist_ok=True, mode=0o700)
+    return snapshots / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{run_id}.duckdb"
+
+
 def swap_in(folder: Path, new: Path) -> None:
-    """Make the file read-only, point the link at it in one step, and remove all but the last two."""
-    new.chmod(0o444)
+    """Make the file read-only, point the link at it in one step, and remove all but the last two.
+
+    To be called while the state is open, so that whatever else is there and can be written was left behind by a killed run.
+    """
+    new.chmod(READ_ONLY)
     link = folder / f"{LINK}.new"
     link.unlink(missing_ok=True)
     link.symlink_to(new.relative_to(folder))
     link.replace(folder / LINK)
-    for old in sorted(new.parent.glob("*.duckdb"))[:-KEPT]:
+    others = {file: stat.S_IMODE(file.stat().st_mode) == READ_ONLY for file in new.parent.iterdir() if file != new}
+    whole = sorted(file for file, is_whole in others.items() if is_whole)
+    for old in {*others} - {*whole[-(KEPT - 1) :]}:
         old.unlink()
 
 
