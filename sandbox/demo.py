@@ -318,8 +318,8 @@ class _Demo:
         return not found
 
     def unwanted_mails(self) -> list[Json]:
-        """What Mailchimp sent and nobody wanted: anything set off by the first sync, a newsletter's mail to somebody who had said
-        no, news of an order that was known before."""
+        """What Mailchimp sent and nobody wanted: anything that the first sync set off, a newsletter's mail to somebody who had
+        said no, news of an order that was known before."""
         return [
             mail
             for mail in self.esp["mails"]
@@ -388,7 +388,7 @@ def commands(folder: Path, deeds: list[Deed]) -> list[tuple[str, str]]:
     program = Path(sys.executable).parent / "shopsync"
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())
-    somebody = deeds[0].changes[0].who
+    somebody = min((change.who for change in deeds[0].changes), key=len)
     query = "select rule, sentence, count(*) as people from contacts group by all order by people desc"
     config = f"--config {shlex.quote(str(folder / 'shopsync.toml'))}"
     return [
