@@ -20,8 +20,8 @@ import httpx
 import orjson
 import pytest
 
-from sandbox import mailchimp_batches
 from sandbox.mailchimp import KEY, LIST_ID, Mailchimp
+from sandbox.mailchimp import batches as mailchimp_batches
 from sandbox.server import Running, serve
 from sandbox.world import Contact
 

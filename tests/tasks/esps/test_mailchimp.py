@@ -20,13 +20,13 @@ from pydantic import SecretStr
 
 from sandbox.mailchimp import KEY, LIST_ID
 from sandbox.mailchimp import Mailchimp as Twin
-from sandbox.mailchimp_batches import Batch
+from sandbox.mailchimp.batches import Batch
 from sandbox.server import Door, Fault, Running, serve
 from schemas.esp import Contacts
 from tasks.connector import PROFILE_FIELDS, Outcome, Page, SetupError, TryLater, Write
 from tasks.esps import PLATFORMS
 from tasks.esps.mailchimp import Mailchimp, MailchimpSettings
-from tasks.esps.mailchimp_words import MERGE_FIELDS, holds, merge_values, usable_fields
+from tasks.esps.mailchimp.words import MERGE_FIELDS, holds, merge_values, usable_fields
 from tasks.http import Patience
 
 SAMPLES = Path(__file__).parent / "samples"

@@ -22,7 +22,7 @@ from tasks.connector import Page, SetupError, TryLater, Write
 from tasks.http import Patience
 from tasks.shops import PLATFORMS
 from tasks.shops.woocommerce import WooCommerce, WooCommerceSettings
-from tasks.shops.woocommerce_wire import KeyAuth, ShopApi
+from tasks.shops.woocommerce.wire import KeyAuth, ShopApi
 
 CONSENT = "newsletter_optin"
 KEYS: dict[str, Any] = {"consumer_key": "ck_sandbox", "consumer_secret": "cs_sandbox"}

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.shop import Customers, OrderLines, Orders, Products
-from tasks.shops.woocommerce_shapes import ConsentKey, shape_customers, shape_order_lines, shape_orders, shape_products
+from tasks.shops.woocommerce.shapes import ConsentKey, shape_customers, shape_order_lines, shape_orders, shape_products
 
 SAMPLES = Path(__file__).parent / "samples" / "woocommerce"
 CONSENT = ConsentKey("newsletter_optin", ("1", "yes", "true", "on", "subscribed"), ("0", "no", "false", "off", "unsubscribed"))

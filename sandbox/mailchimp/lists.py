@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
-from sandbox.mailchimp_audience import PATCHABLE, SETTABLE, Audience, Member, MergeField, member_hash
-from sandbox.mailchimp_rules import Books
-from sandbox.mailchimp_wire import (
+from sandbox.mailchimp.audience import PATCHABLE, SETTABLE, Audience, Member, MergeField, member_hash
+from sandbox.mailchimp.rules import Books
+from sandbox.mailchimp.wire import (
     Ask,
     Json,
     Problem,

@@ -31,12 +31,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.mailchimp_audience import Audience, Member, member_hash
-from sandbox.mailchimp_batches import Batches
-from sandbox.mailchimp_lists import Lists
-from sandbox.mailchimp_rules import Books, Rules
-from sandbox.mailchimp_shop import Shops
-from sandbox.mailchimp_wire import Ask, Json, Problem, Routes, chosen_fields, not_found, stamp
+from sandbox.mailchimp.audience import Audience, Member, member_hash
+from sandbox.mailchimp.batches import Batches
+from sandbox.mailchimp.lists import Lists
+from sandbox.mailchimp.rules import Books, Rules
+from sandbox.mailchimp.shop import Shops
+from sandbox.mailchimp.wire import Ask, Json, Problem, Routes, chosen_fields, not_found, stamp
 from sandbox.server import utc_now
 
 LIST_ID = "a1b2c3d4e5"

@@ -13,8 +13,8 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from tasks.connector import Record, RefusedCall, SetupError, Write
-from tasks.esps.mailchimp_batches import Batches, Operation, Result
-from tasks.esps.mailchimp_words import stamp
+from tasks.esps.mailchimp.batches import Batches, Operation, Result
+from tasks.esps.mailchimp.words import stamp
 from tasks.http import Answer
 
 OURS = "shopsync-"

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from tasks.connector import Finding, RefusedCall, SetupError, TryLater
 from tasks.shaping import dig, items, text
-from tasks.shops.woocommerce_wire import PER_PAGE, ShopApi
+from tasks.shops.woocommerce.wire import PER_PAGE, ShopApi
 
 LIKELY = re.compile("newsletter|subscri|opt_?in|marketing", re.IGNORECASE)
 OTHERS = ("mailchimp", "klaviyo", "mailpoet", "omnisend", "brevo", "sendinblue", "cleverreach")

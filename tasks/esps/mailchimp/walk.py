@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from tasks.connector import Page, Record
-from tasks.esps.mailchimp_words import moment, stamp
+from tasks.esps.mailchimp.words import moment, stamp
 from tasks.http import Answer
 
 MOST = 1000

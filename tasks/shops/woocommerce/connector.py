@@ -39,8 +39,8 @@ from tasks.connector import (
 )
 from tasks.http import Patience
 from tasks.shaping import dig, instant, raw, text
-from tasks.shops.woocommerce_check import check
-from tasks.shops.woocommerce_shapes import (
+from tasks.shops.woocommerce.check import check
+from tasks.shops.woocommerce.shapes import (
     BOUNCE_REASON,
     BOUNCED_AT,
     ConsentKey,
@@ -50,7 +50,7 @@ from tasks.shops.woocommerce_shapes import (
     shape_orders,
     shape_products,
 )
-from tasks.shops.woocommerce_wire import PER_PAGE, KeyAuth, ShopApi
+from tasks.shops.woocommerce.wire import PER_PAGE, KeyAuth, ShopApi
 
 STAFF = frozenset({"administrator", "shop_manager", "editor", "author", "contributor"})
 """WordPress's own roles of people who work there. Any other role may be a plugin's name for buyers (wholesale, member, ...)."""

@@ -22,8 +22,8 @@ from threading import RLock
 from typing import Any
 from urllib.parse import urlsplit
 
-from sandbox.woocommerce_records import Site
-from sandbox.woocommerce_wordpress import RestError, php_json
+from sandbox.woocommerce.records import Site
+from sandbox.woocommerce.wordpress import RestError, php_json
 
 RESOURCES = ("coupon", "customer", "order", "product")
 EVENTS = ("created", "updated", "deleted", "restored")

@@ -24,13 +24,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sandbox.server import utc_now
-from sandbox.woocommerce_auth import Key
-from sandbox.woocommerce_loading import load
-from sandbox.woocommerce_records import Customer
-from sandbox.woocommerce_rest import Answer, Rest, Setup
-from sandbox.woocommerce_shop import Shop
-from sandbox.woocommerce_webhooks import Webhooks
-from sandbox.woocommerce_wordpress import RestError, escaped, is_email, plain_text
+from sandbox.woocommerce.auth import Key
+from sandbox.woocommerce.loading import load
+from sandbox.woocommerce.records import Customer
+from sandbox.woocommerce.rest import Answer, Rest, Setup
+from sandbox.woocommerce.shop import Shop
+from sandbox.woocommerce.webhooks import Webhooks
+from sandbox.woocommerce.wordpress import RestError, escaped, is_email, plain_text
 from sandbox.world import World
 
 P = ParamSpec("P")

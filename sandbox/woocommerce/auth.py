@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from sandbox.woocommerce_wordpress import RestError, rawurlencode
+from sandbox.woocommerce.wordpress import RestError, rawurlencode
 
 _WINDOW = 15 * 60
 _OAUTH = ("oauth_consumer_key", "oauth_timestamp", "oauth_nonce", "oauth_signature", "oauth_signature_method")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.mailchimp_audience import Audience, member_hash
-from sandbox.mailchimp_promos import Promos
-from sandbox.mailchimp_records import (
+from sandbox.mailchimp.audience import Audience, member_hash
+from sandbox.mailchimp.promos import Promos
+from sandbox.mailchimp.records import (
     CART,
     CART_LINE,
     CUSTOMER,
@@ -32,8 +32,8 @@ from sandbox.mailchimp_records import (
     normal_times,
     pick,
 )
-from sandbox.mailchimp_rules import Books
-from sandbox.mailchimp_wire import (
+from sandbox.mailchimp.rules import Books
+from sandbox.mailchimp.wire import (
     Ask,
     Json,
     Problem,

@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 
 import orjson
 
-from sandbox.mailchimp_rules import Books
-from sandbox.mailchimp_wire import Ask, Json, Problem, Routes, Schema, check_body, invalid, not_found, stamp
+from sandbox.mailchimp.rules import Books
+from sandbox.mailchimp.wire import Ask, Json, Problem, Routes, Schema, check_body, invalid, not_found, stamp
 
 BATCH: Schema = {
     "operations*": [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from sandbox.mailchimp_wire import Json, Problem, Schema, bad_request, invalid, not_found, optional, parse_moment, stamp
+from sandbox.mailchimp.wire import Json, Problem, Schema, bad_request, invalid, not_found, optional, parse_moment, stamp
 
 ADDRESS: Schema = {
     "address1": "string",

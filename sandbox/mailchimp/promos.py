@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sandbox.mailchimp_records import (
+from sandbox.mailchimp.records import (
     PROMO_CODE,
     PROMO_RULE,
     SITE,
@@ -16,7 +16,7 @@ from sandbox.mailchimp_records import (
     normal_times,
     pick,
 )
-from sandbox.mailchimp_wire import Ask, Json, Routes, bad_request, check_body, only, optional
+from sandbox.mailchimp.wire import Ask, Json, Routes, bad_request, check_body, only, optional
 
 
 class Promos:

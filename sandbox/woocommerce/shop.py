@@ -13,9 +13,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sandbox import woocommerce_records as records
-from sandbox.woocommerce_records import Coupon, CouponLine, Customer, Line, Meta, Order, Product, Refund, Variation, cents
-from sandbox.woocommerce_wordpress import RestError, escaped, is_email, is_true, kept_tags, missing_params, moment, plain_text
+from sandbox.woocommerce import records
+from sandbox.woocommerce.records import Coupon, CouponLine, Customer, Line, Meta, Order, Product, Refund, Variation, cents
+from sandbox.woocommerce.wordpress import RestError, escaped, is_email, is_true, kept_tags, missing_params, moment, plain_text
 
 # WooCommerce lets the API change the addresses of these only, and delete only these.
 _OPEN_ROLES = ("customer", "subscriber")

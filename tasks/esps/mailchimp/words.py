@@ -18,7 +18,7 @@ import polars as pl
 
 from tasks.addresses import with_address, without_addresses
 from tasks.connector import Outcome, Record, Write
-from tasks.esps.mailchimp_batches import Result
+from tasks.esps.mailchimp.batches import Result
 
 
 @dataclass(frozen=True)

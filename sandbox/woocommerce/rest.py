@@ -12,14 +12,14 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from sandbox import woocommerce_records as records
-from sandbox.woocommerce_auth import Attempt, Key, authenticated
-from sandbox.woocommerce_lists import declared, in_order, in_time, matching
-from sandbox.woocommerce_records import Order, Site
-from sandbox.woocommerce_shop import Shop
-from sandbox.woocommerce_webhooks import STATUSES as WEBHOOK_STATUSES
-from sandbox.woocommerce_webhooks import WORDPRESS, Webhook, Webhooks
-from sandbox.woocommerce_wordpress import (
+from sandbox.woocommerce import records
+from sandbox.woocommerce.auth import Attempt, Key, authenticated
+from sandbox.woocommerce.lists import declared, in_order, in_time, matching
+from sandbox.woocommerce.records import Order, Site
+from sandbox.woocommerce.shop import Shop
+from sandbox.woocommerce.webhooks import STATUSES as WEBHOOK_STATUSES
+from sandbox.woocommerce.webhooks import WORDPRESS, Webhook, Webhooks
+from sandbox.woocommerce.wordpress import (
     Param,
     RestError,
     as_list,

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sandbox import woocommerce_records as records
-from sandbox.woocommerce_records import Coupon, CouponLine, Customer, Line, Order, Product, Variation
-from sandbox.woocommerce_shop import Shop
-from sandbox.woocommerce_wordpress import escaped, kept_tags, plain_text
+from sandbox.woocommerce import records
+from sandbox.woocommerce.records import Coupon, CouponLine, Customer, Line, Order, Product, Variation
+from sandbox.woocommerce.shop import Shop
+from sandbox.woocommerce.wordpress import escaped, kept_tags, plain_text
 from sandbox.world import World
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sandbox.mailchimp_rules import Books
-from sandbox.mailchimp_wire import Json, Problem, invalid, is_address, not_found, parse_moment, stamp
+from sandbox.mailchimp.rules import Books
+from sandbox.mailchimp.wire import Json, Problem, invalid, is_address, not_found, parse_moment, stamp
 
 SETTABLE = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional")
 PATCHABLE = ("subscribed", "unsubscribed", "cleaned", "pending")  # not transactional [spec]

@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from tasks.addresses import to_address
 from tasks.connector import EspCapabilities, Finding, Outcome, Page, Record, RefusedCall, SetupError, TryLater, Write
-from tasks.esps import mailchimp_words as words
-from tasks.esps.mailchimp_batches import Batches, Operation, Result
-from tasks.esps.mailchimp_store import KINDS, OURS, Stores, body_of, path_of, set_up
-from tasks.esps.mailchimp_walk import MOST, pages
+from tasks.esps.mailchimp import words
+from tasks.esps.mailchimp.batches import Batches, Operation, Result
+from tasks.esps.mailchimp.store import KINDS, OURS, Stores, body_of, path_of, set_up
+from tasks.esps.mailchimp.walk import MOST, pages
 from tasks.http import Answer, Api, Patience, Slots
 
 

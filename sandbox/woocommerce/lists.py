@@ -7,10 +7,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from sandbox import woocommerce_records as records
-from sandbox.woocommerce_records import Customer
-from sandbox.woocommerce_webhooks import STATUSES as WEBHOOK_STATUSES
-from sandbox.woocommerce_wordpress import Param, moment
+from sandbox.woocommerce import records
+from sandbox.woocommerce.records import Customer
+from sandbox.woocommerce.webhooks import STATUSES as WEBHOOK_STATUSES
+from sandbox.woocommerce.wordpress import Param, moment
 
 _ROLES = ("all", "administrator", "editor", "author", "contributor", "subscriber", "customer", "shop_manager")
 
