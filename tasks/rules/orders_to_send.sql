@@ -3,7 +3,7 @@
 select
     owners.address,
     stores.store_id,
-    orders.*
+    orders.* exclude (address)
 from order_owners as owners
 inner join shop.orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
 inner join stores on orders.shop = stores.shop

@@ -46,7 +46,12 @@ select
     cast(payload as varchar) as version
 from orders_to_send as orders
 inner join bought on orders.store_id = bought.store_id and orders.order_id = bought.order_id
-inner join writes_of_customers as customers on orders.store_id || '/' || md5(orders.address) = customers.key
+inner join (
+    select
+        key,
+        version
+    from writes_of_customers
+) as customers on orders.store_id || '/' || md5(orders.address) = customers.key
 left join load.held as taken
     on
         taken.target = 'esp'
