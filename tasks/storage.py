@@ -62,8 +62,8 @@ def store(database: Database, checked: Checked, page: Page, run_id: str) -> Stor
     for model in entity.events:
         add_events(database, rules.model(model), run_id)
     changed = _upsert(database, entity, incoming, page.asked_at, run_id)
-    rejected = set_aside(database, checked, entity.key[-1] if checked.entity != "products" else "product_id", run_id)
-    return Stored(checked.extracted, changed, checked.good.height - changed, rejected)
+    set_aside(database, checked, entity.key[-1] if checked.entity != "products" else "product_id", run_id)
+    return Stored(checked.extracted, changed, checked.good.height - changed, checked.extracted - checked.good.height)
 
 
 def store_lines(database: Database, lines: Checked, run_id: str) -> None:
