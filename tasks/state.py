@@ -39,6 +39,7 @@ class State:
         self.folder = folder
         self.file = folder / "state.duckdb"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)  # also one that somebody made by hand
         self._lock = filelock.FileLock(folder / "state.lock")
 
     @contextlib.contextmanager
