@@ -111,11 +111,25 @@ def drop_unreachable(database: Database, kind: str) -> None:
 
 
 def take(database: Database, target: str, kind: str, most: int) -> list[Write]:
-    """Mark the next planned writes of a kind as sent, opt-outs first, and return them."""
+    """Mark the next planned writes of a kind as sent, opt-outs first, and return them.
+
+    A write that would subscribe somebody stays planned when a no of theirs arrived after it was planned (a long load, and the
+    other flow goes on meanwhile): the next run decides with it.
+    """
     database.execute(
         """
         create or replace temp table taken as
         from load.writes where state = 'planned' and target = $target and kind = $kind
+        and not (
+            coalesce((payload ->> 'status') in ('subscribed', 'pending'), false)
+            and exists (
+                select 1 from consent.events
+                where
+                    events.address = writes.address
+                    and events.kind in ('opted_out', 'bounced', 'complained')
+                    and events.recorded_at > writes.planned_at
+            )
+        )
         order by (payload ->> 'status') is not distinct from 'unsubscribed' desc, key limit $most
         """,
         {"target": target, "kind": kind, "most": most},

@@ -78,15 +78,14 @@ def decide(database: Database) -> dict[str, int]:
 
     Returns how many people there are and how many decisions are new. Raises BrokenPromiseError before anything is planned.
     """
-    database.execute(
+    rules.build(database, rules.MERGE)
+    database.execute(  # guests as well: one whose orders are anonymised later was known, and is gone then
         """
         insert into merge.addresses
-        select address, min(first_seen_at) from shop.customers
-        where address is not null and deleted_at is null and address not in (select address from merge.addresses)
-        group by address
+        select people.address, run.at from people, run
+        where people.address not in (select address from merge.addresses)
         """
     )
-    rules.build(database, rules.MERGE)
     broken = rows(
         database, "select promise, count(*) as people, min(sentence) as sentence from broken_promises group by promise"
     )

@@ -48,6 +48,8 @@ ENTITIES = {
 
 AFRESH = {"missing_since": "null", "deleted_at": "null", "removed_by_us": "false", "written_at": "null"}
 """What a row that comes in says about the columns that only we keep; an update leaves `written_at` alone."""
+ARCHIVED = "known.removed_by_us and hashed.status = 'deleted'"
+"""`removed_by_us` after an update: our own archiving coming back does not make it the merchant's (behaviour 2.10)."""
 
 
 def store(database: Database, checked: Checked, page: Page, run_id: str) -> Stored:
@@ -61,9 +63,26 @@ def store(database: Database, checked: Checked, page: Page, run_id: str) -> Stor
     rules.bind_page(database, page.asked_at, page.answered_at)
     for model in entity.events:
         add_events(database, rules.model(model), run_id)
+    if checked.entity == "customers" and not checked.refused.is_empty():
+        _hear_refused(database, checked.refused, run_id)
     changed = _upsert(database, entity, incoming, page.asked_at, run_id)
     set_aside(database, checked, entity.key[-1] if checked.entity != "products" else "product_id", run_id)
     return Stored(checked.extracted, changed, checked.good.height - changed, checked.extracted - checked.good.height)
+
+
+def _hear_refused(database: Database, refused: pl.DataFrame, run_id: str) -> None:
+    """A record that failed a check is set aside, but not the opt-out in it."""
+    rules.bind(database, "refused_customers", refused)
+    add_events(database, rules.model("events_from_refused"), run_id)
+    database.execute(
+        """
+        update shop.customers as known set consent = null
+        from refused_customers as refused, page
+        where
+            known.shop = refused.shop and known.customer_id = refused.customer_id and known.seen_at <= page.asked_at
+            and known.consent = 'in' and refused.consent is distinct from 'in'
+        """
+    )
 
 
 def store_lines(database: Database, lines: Checked, run_id: str) -> None:
@@ -110,11 +129,14 @@ def _upsert(database: Database, entity: _Entity, incoming: str, asked_at: dateti
     columns = list(TABLES[entity.table].to_schema().columns)
     values = {column: AFRESH.get(column, f"hashed.{column}") for column in columns}
     kept = {"first_seen_at", "written_at", *entity.key}
-    updates = ", ".join(f"{column} = {value}" for column, value in values.items() if column not in kept)
+    changes = values | ({"removed_by_us": ARCHIVED} if "removed_by_us" in values else {})
+    updates = ", ".join(f"{column} = {value}" for column, value in changes.items() if column not in kept)
     changed = database.execute(
         f"""
         select count(*) from hashed left join {entity.table} as known on {on}
-        where known.record_hash is distinct from hashed.record_hash
+        where
+            known.record_hash is distinct from hashed.record_hash
+            and coalesce(known.seen_at <= hashed.seen_at, true)
         """
     ).fetchone()
     database.execute(

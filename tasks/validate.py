@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import orjson
 import pandera.polars as pa
@@ -19,7 +19,8 @@ ADVICE = "Correct this value at its source; the record is read again when it cha
 class Checked:
     """A frame after the check: the `good` rows, and the `rejected` ones with one row per failed check.
 
-    `rejected` has the columns record_id, field, check_name, advice and record (the raw record, whole, as JSON).
+    `rejected` has the columns record_id, field, check_name, advice and record (the raw record, whole, as JSON). `refused` are
+    the rejected rows as they were shaped.
     """
 
     source: str
@@ -27,12 +28,11 @@ class Checked:
     good: pl.DataFrame
     rejected: pl.DataFrame
     extracted: int
+    refused: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     def without(self, key: str, ids: pl.Series) -> Checked:
         """The same with these records' rows left out: rows of another entity that belong to them failed."""
-        return Checked(
-            self.source, self.entity, self.good.filter(~pl.col(key).is_in(ids.to_list())), self.rejected, self.extracted
-        )
+        return replace(self, good=self.good.filter(~pl.col(key).is_in(ids.to_list())))
 
 
 def check(
@@ -53,8 +53,8 @@ def check(
         "advice",
         pl.Series("record", kept, pl.String),
     )
-    good = frame.with_row_index("row").filter(~pl.col("row").is_in(at.to_list())).drop("row")
-    return Checked(source, entity, good, rejected, frame.height)
+    failed = frame.with_row_index("row").select(pl.col("row").is_in(at.to_list())).to_series()
+    return Checked(source, entity, frame.filter(~failed), rejected, frame.height, frame.filter(failed))
 
 
 def _failures(frame: pl.DataFrame, model: type[pa.DataFrameModel]) -> pl.DataFrame:

@@ -1,4 +1,4 @@
--- What people bought: one row per address with an order, over all shops. Money is never added across currencies: spending is
+-- What people bought: one row per address with an order, over all shops; tests, drafts and the trash are no orders. Money is never added across currencies: spending is
 -- told in the currency of most of the person's purchases.
 with owned as (
     select
@@ -7,7 +7,7 @@ with owned as (
         orders.*
     from order_owners as owners
     inner join shop.orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
-    where owners.address is not null and orders.state not in ('draft', 'trashed')
+    where owners.address is not null and not orders.is_test and orders.state not in ('draft', 'trashed')
 ),
 
 main_currency as (

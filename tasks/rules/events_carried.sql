@@ -1,5 +1,6 @@
--- Events that follow an account to its new address: one row per standing event of the old address and account that moved.
--- Opt-outs and complaints follow and stay behind as well, opt-ins follow as carried, bounces stay (behaviour 12.6).
+-- Events that follow an account to its new address: one row per account that moved and event that stands at its old address.
+-- Opt-outs and complaints follow and stay behind as well, the account's own opt-ins follow as carried (those ticked in its orders
+-- too), bounces stay (behaviour 12.6). What a record said before it said something else does not follow. A tie: the stronger no.
 with moved as (
     select
         incoming.shop,
@@ -13,34 +14,62 @@ with moved as (
         and known.seen_at <= (select page.asked_at from page)
 ),
 
+standing as (
+    select *
+    from consent.events
+    where
+        kind in ('opted_in', 'opted_out', 'pending', 'bounced', 'complained')
+        and address in (select moved.old_address from moved)
+    qualify row_number() over (
+        partition by address, channel, source, record
+        order by
+            as_of_at desc,
+            list_position(['complained', 'bounced', 'opted_out', 'pending', 'opted_in'], kind),
+            event_id
+    ) = 1
+),
+
+complaints as (
+    select *
+    from consent.events
+    where kind = 'complained' and address in (select moved.old_address from moved)
+),
+
 followed as (
     select
         moved.*,
         events.*
     from moved
-    inner join consent.events as events on moved.old_address = events.address
+    inner join (
+        select * from standing
+        where kind <> 'bounced'
+        union by name
+        select * from complaints
+    ) as events on moved.old_address = events.address
+    left join shop.orders as orders
+        on moved.shop = orders.shop and moved.customer_id = orders.customer_id and events.record = 'order:' || orders.order_id
     where
         events.kind in ('opted_out', 'complained')
         or (
-            events.kind in ('opted_in', 'pending')
-            and events.source = moved.shop
-            and events.record = 'customer:' || moved.customer_id
+            events.source = moved.shop
+            and (events.record = 'customer:' || moved.customer_id or orders.order_id is not null)
         )
 )
 
 select
-    md5(concat_ws('|', 'carried', new_address, event_id)) as event_id,
-    new_address as address,
-    channel,
-    side,
-    source,
-    case when side = 'esp' then 'carried:' || record else record end as record,
-    kind,
-    actor,
-    earliest_at,
-    latest_at,
-    as_of_at,
-    coalesce(caused_by, event_id) as caused_by,
-    is_inferred,
-    json_object('carried_from_account', customer_id) as evidence
+    md5(concat_ws('|', 'carried', followed.new_address, followed.event_id)) as event_id,
+    followed.new_address as address,
+    followed.channel,
+    followed.side,
+    followed.source,
+    case when followed.side = 'esp' then 'carried:' || followed.record else followed.record end as record,
+    followed.kind,
+    coalesce(origin.actor, followed.actor) as actor,
+    followed.earliest_at,
+    followed.latest_at,
+    followed.as_of_at,
+    coalesce(followed.caused_by, followed.event_id) as caused_by,
+    followed.is_inferred,
+    json_object('carried_from_account', followed.customer_id) as evidence
 from followed
+left join consent.events as origin on followed.caused_by = origin.event_id

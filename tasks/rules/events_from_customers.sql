@@ -1,21 +1,46 @@
--- Consent events that one page of customer accounts reveals: one row per account whose consent differs from what we knew.
+-- Consent events that one page of customer accounts reveals: one row per account whose consent differs from what we knew, and one
+-- more for the old address of an account that opted out and changed its address at once.
 -- A value seen for the first time was set between the account's creation and now, a changed one between the last time we saw
 -- the old value and now; where the platform states the time, that is the time. An emptied opt-in is an inferred opt-out.
--- What we wrote ourselves and have not settled yet is no event of theirs; an answer asked for before we last saw or wrote the
--- account says nothing new.
-with changed as (
+-- What we wrote ourselves and have not settled yet is no event of theirs, nor is our own value with the platform's time.
+-- An answer asked for before we last saw or wrote the account says nothing new, but for an opt-out that our write ran over.
+with compared as (
     select
         incoming.*,
+        known.address as known_address,
         known.consent as known_consent,
-        known.seen_at as known_seen_at
+        known.seen_at as known_seen_at,
+        known.address is null as is_first_said,
+        coalesce(known.seen_at <= (select page.asked_at from page), true) as is_fresh,
+        incoming.consent is distinct from known.consent as differs,
+        incoming.consent_at is distinct from known.consent_at as is_restated
     from incoming_customers as incoming
     left join shop.customers as known on incoming.shop = known.shop and incoming.customer_id = known.customer_id
+    where incoming.address is not null
+),
+
+last_said as (
+    select
+        compared.shop,
+        compared.customer_id,
+        arg_max(events.actor, (events.as_of_at, events.event_id)) as actor,
+        arg_max(events.kind, (events.as_of_at, events.event_id)) filter (where events.actor <> 'system') as own_kind
+    from compared
+    inner join consent.events as events
+        on compared.shop = events.source and events.record = 'customer:' || compared.customer_id
+    where events.kind in ('opted_in', 'opted_out', 'pending')
+    group by compared.shop, compared.customer_id
+),
+
+changed as (
+    select compared.*
+    from compared
+    left join last_said on compared.shop = last_said.shop and compared.customer_id = last_said.customer_id
     where
-        incoming.address is not null
-        and (known.customer_id is null or known.seen_at <= (select page.asked_at from page))
-        and (
-            incoming.consent is distinct from known.consent
-            or incoming.consent_at is distinct from known.consent_at
+        (is_fresh and (is_first_said or differs or (is_restated and last_said.actor is distinct from 'system')))
+        or (
+            not is_fresh and consent = 'out' and differs
+            and address = known_address and last_said.own_kind is distinct from 'opted_out'
         )
 ),
 
@@ -38,9 +63,20 @@ said as (
             when known_consent = 'in' then 'opted_out'
         end as kind,
         consent is null as is_inferred,
-        coalesce(consent_at, (select page.answered_at from page)) as latest_at
+        coalesce(consent_at, (select page.answered_at from page)) as latest_at,
+        case when is_fresh and not (is_first_said and not differs) then known_seen_at end as not_before_at
     from changed
     anti join ours using (shop, customer_id, consent)
+),
+
+addressed as (
+    select
+        said.* exclude (address),
+        unnest(
+            if(kind = 'opted_out' and known_address <> address, [address, known_address], [address])
+        ) as address
+    from said
+    where kind is not null
 )
 
 select
@@ -54,12 +90,11 @@ select
     'self' as actor,
     case
         when consent_at is not null then consent_at
-        else least(greatest(known_seen_at, created_at, timestamptz '1970-01-01 00:00:00+00'), latest_at)
+        else least(greatest(not_before_at, created_at, timestamptz '1970-01-01 00:00:00+00'), latest_at)
     end as earliest_at,
     latest_at,
-    greatest(latest_at, known_seen_at) as as_of_at,
+    greatest(latest_at, not_before_at) as as_of_at,
     cast(null as varchar) as caused_by,
     is_inferred,
     json_object('value', consent_raw, 'value_before', known_consent) as evidence
-from said
-where kind is not null
+from addressed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -273,6 +273,10 @@ class World:
         """Drain the ESP, merge, push back."""
         self.read_esp()
         return self._decide_and_carry_out("reverse", between)
+
+    def load_is_done(self) -> None:
+        """The first load is over: what comes now is news."""
+        self.choices = replace(self.choices, loaded_at=self.now)
 
     def settle(self) -> None:
         """Run both flows until everybody knows; then they have nothing to write.

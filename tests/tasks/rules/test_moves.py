@@ -1,0 +1,506 @@
+"""One side moves after both were settled, on a small world: what the other side is told (behaviour.md, sections 2, 3 and 12).
+
+A start is what both sides hold in phase ongoing; a move is what one person does, at the shop, at the ESP, or at both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tasks.connector import Page
+
+World = Any
+ANNA = "anna@example.com"
+MakeWorld = Callable[..., World]
+
+STARTS = {"both subscribed": ("in", "subscribed"), "both unsubscribed": ("out", "unsubscribed"), "neither": (None, "not_subscribed")}
+
+MOVES: dict[str, Callable[[World], object]] = {
+    "ticks the box in the shop": lambda world: world.says("1", "in"),
+    "opts out in the shop": lambda world: world.says("1", "out"),
+    "empties the box in the shop": lambda world: world.says("1", None),
+    "signs up at the ESP": lambda world: world.at_esp(ANNA, "subscribed"),
+    "leaves at the ESP": lambda world: world.at_esp(ANNA, "unsubscribed"),
+    "bounces": lambda world: world.at_esp(ANNA, "bounced"),
+    "complains": lambda world: world.at_esp(ANNA, "complained"),
+    "deletes the account": lambda world: world.accounts.pop(("shop", "1")),
+    "is archived at the ESP": lambda world: world.at_esp(ANNA, "deleted"),
+    "ticks the box in an order": lambda world: world.order("7", ANNA, tick=True, customer_id="1"),
+    "buys without ticking": lambda world: world.order("7", ANNA, customer_id="1"),
+}
+
+OUTCOMES = {
+    # start, move: status at the ESP, value in the shop
+    ("both subscribed", "ticks the box in the shop"): ("subscribed", "in"),  # nothing moved
+    ("both subscribed", "opts out in the shop"): ("unsubscribed", "out"),  # 6
+    ("both subscribed", "empties the box in the shop"): ("unsubscribed", None),  # 6; what became empty stays empty (2.9)
+    ("both subscribed", "signs up at the ESP"): ("subscribed", "in"),  # 5
+    ("both subscribed", "leaves at the ESP"): ("unsubscribed", "out"),  # 6
+    ("both subscribed", "bounces"): ("bounced", "in"),  # beside the consent, never as an opt-out (5.2)
+    ("both subscribed", "complains"): ("complained", "out"),
+    ("both subscribed", "deletes the account"): ("deleted", "gone"),  # 15
+    ("both subscribed", "is archived at the ESP"): ("deleted", "in"),  # 16
+    ("both subscribed", "ticks the box in an order"): ("subscribed", "in"),
+    ("both subscribed", "buys without ticking"): ("subscribed", "in"),
+    ("both unsubscribed", "ticks the box in the shop"): ("subscribed", "in"),  # 7
+    ("both unsubscribed", "opts out in the shop"): ("unsubscribed", "out"),
+    ("both unsubscribed", "empties the box in the shop"): ("unsubscribed", None),
+    ("both unsubscribed", "signs up at the ESP"): ("subscribed", "in"),  # 7
+    ("both unsubscribed", "leaves at the ESP"): ("unsubscribed", "out"),
+    ("both unsubscribed", "bounces"): ("bounced", "out"),
+    ("both unsubscribed", "complains"): ("complained", "out"),
+    ("both unsubscribed", "deletes the account"): ("unsubscribed", "gone"),  # 15: an opted-out contact stays as it is
+    ("both unsubscribed", "is archived at the ESP"): ("deleted", "out"),
+    ("both unsubscribed", "ticks the box in an order"): ("subscribed", "out"),  # 7; not written back to the account (2.9)
+    ("both unsubscribed", "buys without ticking"): ("unsubscribed", "out"),
+    ("neither", "ticks the box in the shop"): ("subscribed", "in"),  # 13
+    ("neither", "opts out in the shop"): ("unsubscribed", "out"),  # 13b
+    ("neither", "empties the box in the shop"): ("not_subscribed", None),
+    ("neither", "signs up at the ESP"): ("subscribed", "in"),  # 7
+    ("neither", "leaves at the ESP"): ("unsubscribed", "out"),  # 13a
+    ("neither", "bounces"): ("bounced", None),
+    ("neither", "complains"): ("complained", "out"),
+    ("neither", "deletes the account"): ("deleted", "gone"),
+    ("neither", "is archived at the ESP"): ("deleted", None),
+    ("neither", "ticks the box in an order"): ("subscribed", None),
+    ("neither", "buys without ticking"): ("not_subscribed", None),
+}
+
+
+def start(world: World, consent: str | None, status: str) -> None:
+    world.account("1", ANNA, consent)
+    world.wait(hours=1)
+    world.at_esp(ANNA, status)
+    world.wait(hours=1)
+    world.settle()
+    world.wait(hours=1)
+
+
+def both_sides(world: World) -> tuple[str, str | None]:
+    account = world.accounts.get(("shop", "1"))
+    return world.esp_status(ANNA), account.consent if account else "gone"
+
+
+@pytest.mark.parametrize(("begin", "move"), OUTCOMES)
+def test_one_side_moves(world: World, begin: str, move: str) -> None:
+    start(world, *STARTS[begin])
+    MOVES[move](world)
+    world.wait(hours=1)
+    world.settle()
+    assert both_sides(world) == OUTCOMES[begin, move]
+    account = world.accounts.get(("shop", "1"))
+    assert account is None or (account.bounced_at is not None) == (move == "bounces")
+
+
+@pytest.mark.parametrize("reverse_first", [True, False])
+@pytest.mark.parametrize(
+    ("first", "then", "outcome"),
+    [
+        ("opts out in the shop", "signs up at the ESP", ("unsubscribed", "out")),
+        ("leaves at the ESP", "ticks the box in the shop", ("unsubscribed", "out")),
+        ("leaves at the ESP", "ticks the box in an order", ("subscribed", "out")),  # an order's time is stated
+        ("ticks the box in an order", "leaves at the ESP", ("unsubscribed", "out")),
+        ("opts out in the shop", "leaves at the ESP", ("unsubscribed", "out")),
+    ],
+)
+def test_both_sides_move_between_two_runs(
+    make_world: MakeWorld, first: str, then: str, outcome: tuple[str, str], reverse_first: bool
+) -> None:
+    """9: the newer wins where that is sure. A plain value of the shop lies between two looks, so it is unordered."""
+    world = make_world()
+    start(world, *STARTS["both subscribed"])
+    if then == "ticks the box in the shop":
+        world.says("1", None)
+        world.settle()
+        world.at_esp(ANNA, "subscribed")
+        world.settle()
+        world.says("1", None)
+    MOVES[first](world)
+    world.wait(minutes=10)
+    MOVES[then](world)
+    world.wait(minutes=10)
+    if reverse_first:
+        world.reverse()
+        world.forward()
+    world.settle()
+    found = both_sides(world)
+    assert found[0] == outcome[0]
+
+
+def test_a_tick_after_we_told_the_shop_is_newer_whatever_the_clock_of_the_esp_says(make_world: MakeWorld) -> None:
+    """2.2: the shop's record showed our copy of the opt-out first, then the tick. The ESP's clock is an hour ahead."""
+    world = make_world(skew=timedelta(hours=1))
+    start(world, "in", "subscribed")
+    world.at_esp(ANNA, "unsubscribed")
+    world.settle()
+    assert both_sides(world) == ("unsubscribed", "out")
+    world.wait(minutes=5)
+    world.says("1", "in")
+    world.settle()
+    assert both_sides(world) == ("subscribed", "in")
+    assert world.esp_status(ANNA) == "subscribed"
+
+
+def test_out_and_in_again_in_two_looks_at_the_shop(world: World) -> None:
+    """The two values were seen one after the other at one record; that the looks touch does not unorder them."""
+    start(world, "in", "subscribed")
+    world.says("1", "out")
+    world.forward()
+    world.says("1", "in")
+    world.settle()
+    assert both_sides(world) == ("subscribed", "in")
+
+
+def test_whom_the_esp_does_not_take_back_is_not_settled_and_not_asked_again(make_world: MakeWorld) -> None:
+    """2.8: needs_confirmation. The shop keeps its own tick and is not told subscribed."""
+    world = make_world(is_strict=True)
+    start(world, "in", "subscribed")
+    world.at_esp(ANNA, "unsubscribed")
+    world.settle()
+    world.says("1", "in")
+    world.wait(hours=1)
+    world.settle()
+    assert both_sides(world) == ("unsubscribed", "in")
+    assert world.refused == {"compliance": 1}
+    assert world.query("select count(*) as n from load.writes where code = 'compliance'") == [{"n": 1}]
+    assert world.query("select count(*) as n from merge.decisions where rule = '7a' and esp_acknowledged_at is not null") == [
+        {"n": 0}
+    ]
+    world.at_esp(ANNA, "subscribed")  # she confirmed
+    world.settle()
+    assert both_sides(world) == ("subscribed", "in")
+
+
+def test_an_opt_out_goes_to_every_shop_that_knows_the_address(world: World) -> None:
+    """2.12, also when the opt-out is a shop's own and the forward flow told the ESP first."""
+    world.shops.append("second")
+    world.account("1", ANNA, "in")
+    world.account("2", ANNA, "in", shop="second")
+    world.settle()
+    world.says("1", "out")
+    world.forward()
+    assert world.esp_status(ANNA) == "unsubscribed"
+    world.settle()
+    assert world.accounts["second", "2"].consent == "out"
+
+
+def test_an_opt_in_of_one_shop_is_not_written_to_the_other(world: World) -> None:
+    world.shops.append("second")
+    world.account("1", ANNA, None)
+    world.account("2", ANNA, None, shop="second")
+    world.settle()
+    world.says("2", "in", shop="second")
+    world.settle()
+    assert world.esp_status(ANNA) == "subscribed"
+    assert world.accounts["shop", "1"].consent is None
+
+
+def test_two_shops_out_and_in_again_between_the_same_looks(world: World) -> None:
+    """Each opt-out has an opt-in that its own record showed later. No single opt-in is newer than both, and no promise breaks."""
+    world.shops.append("second")
+    world.account("1", ANNA, "out")
+    world.account("2", ANNA, "out", shop="second")
+    world.forward()
+    world.says("1", "in")
+    world.says("2", "in", shop="second")
+    world.settle()
+    assert world.esp_status(ANNA) == "subscribed"
+
+
+def test_deleted_in_one_shop_and_known_to_the_other_is_not_deleted(world: World) -> None:
+    world.shops.append("second")
+    world.account("1", ANNA, "in")
+    world.account("2", ANNA, None, shop="second")
+    world.settle()
+    del world.accounts["shop", "1"]
+    world.settle()
+    assert world.esp_status(ANNA) == "subscribed"
+
+
+def test_who_comes_back_to_the_shop_with_a_new_tick_is_restored(world: World) -> None:
+    """2.10, also after the next listing of the ESP has shown our own archiving."""
+    start(world, "in", "subscribed")
+    account = world.accounts.pop(("shop", "1"))
+    world.settle()
+    assert world.esp_status(ANNA) == "deleted"
+    world.wait(days=1)
+    world.forward()
+    world.account("9", ANNA, "in")
+    world.settle()
+    assert world.esp_status(ANNA) == "subscribed"
+    assert account.consent == "in"
+
+
+def test_who_comes_back_without_a_new_tick_stays_archived(world: World) -> None:
+    start(world, "in", "subscribed")
+    account = world.accounts.pop(("shop", "1"))
+    world.settle()
+    world.accounts["shop", "1"] = account  # the same record is listed again
+    world.settle()
+    assert world.esp_status(ANNA) == "deleted"
+
+
+def test_who_comes_back_after_opting_out_is_not_restored(world: World) -> None:
+    start(world, "in", "subscribed")
+    del world.accounts["shop", "1"]
+    world.settle()
+    world.account("9", ANNA, "in")
+    world.wait(hours=1)
+    world.at_esp(ANNA, "unsubscribed")
+    world.wait(hours=1)
+    world.settle()
+    assert both_sides(world)[0] == "unsubscribed"
+
+
+def test_who_signs_up_at_the_esp_after_the_deletion_in_the_shop_stays(world: World) -> None:
+    start(world, "in", "subscribed")
+    del world.accounts["shop", "1"]
+    world.settle()
+    world.at_esp(ANNA, "subscribed")
+    for _ in range(3):
+        world.settle()
+        world.wait(hours=1)
+    assert world.esp_status(ANNA) == "subscribed"
+
+
+def test_deleted_twice_is_archived_twice(world: World) -> None:
+    """Without any consent event nothing tells the second deletion from the first but that it was decided anew."""
+    world.account("1", ANNA, None)
+    world.settle()
+    del world.accounts["shop", "1"]
+    world.settle()
+    world.contacts[ANNA].status = "not_subscribed"  # the merchant unarchives her
+    world.contacts[ANNA].changed_at = world.now
+    world.account("2", ANNA, None)
+    world.wait(hours=1)
+    world.settle()
+    del world.accounts["shop", "2"]
+    world.settle()
+    assert world.esp_status(ANNA) == "deleted"
+
+
+def test_an_anonymised_guest_is_deleted(world: World) -> None:
+    """15. An address that orders still know is still known."""
+    world.order("7", ANNA, tick=True)
+    world.settle()
+    assert world.esp_status(ANNA) == "subscribed"
+    world.orders["shop", "7"]["email"] = None
+    world.settle()
+    assert world.esp_status(ANNA) == "deleted"
+
+
+def test_an_account_is_gone_but_its_orders_still_know_the_address(world: World) -> None:
+    world.account("1", ANNA, "in")
+    world.order("7", ANNA, customer_id="1")
+    world.settle()
+    del world.accounts["shop", "1"]
+    world.settle()
+    assert world.esp_status(ANNA) == "subscribed"
+
+
+def test_a_guest_opts_out_at_the_esp_and_ticks_again_in_an_order(world: World) -> None:
+    """There is no account to write to: we keep the opt-out, and a later tick is newer."""
+    world.order("7", ANNA, tick=True)
+    world.settle()
+    world.wait(hours=1)
+    world.at_esp(ANNA, "unsubscribed")
+    world.wait(hours=1)
+    world.settle()
+    assert world.esp_status(ANNA) == "unsubscribed"
+    world.order("8", ANNA, tick=True)
+    world.wait(hours=1)
+    world.settle()
+    assert world.esp_status(ANNA) == "subscribed"
+
+
+def test_the_opt_in_at_the_esp_of_somebody_gone_from_the_shop_outlives_the_second_run(world: World) -> None:
+    """7, with nobody in the shop to tell: settled at once, and still so when nothing moves any more."""
+    start(world, "out", "unsubscribed")
+    del world.accounts["shop", "1"]
+    world.settle()
+    world.wait(hours=1)
+    world.at_esp(ANNA, "subscribed")
+    world.wait(hours=1)
+    for _ in range(3):
+        world.settle()
+    assert world.esp_status(ANNA) == "subscribed"
+
+
+def test_a_complaint_is_for_good_even_if_the_esp_shows_subscribed_again(world: World) -> None:
+    """12.1: never by us; 2.7: no opt-in over a complaint. The ESP is told to stop, the shop stays told."""
+    start(world, "in", "subscribed")
+    world.at_esp(ANNA, "complained")
+    world.settle()
+    world.wait(days=1)
+    world.at_esp(ANNA, "subscribed")
+    world.settle()
+    assert both_sides(world) == ("unsubscribed", "out")
+
+
+def test_a_bounce_ends_when_the_esp_itself_mails_again(world: World) -> None:
+    start(world, "in", "subscribed")
+    world.at_esp(ANNA, "bounced")
+    world.settle()
+    world.wait(days=1)
+    world.at_esp(ANNA, "subscribed")
+    world.settle()
+    assert both_sides(world) == ("subscribed", "in")
+    assert world.query("select kind, count(*) as n from load.writes where kind in ('status', 'create') group by kind") == []
+
+
+def test_an_opt_out_in_the_shop_reaches_whom_the_esp_mails_again_after_a_bounce(world: World) -> None:
+    start(world, "in", "subscribed")
+    world.at_esp(ANNA, "bounced")
+    world.settle()
+    world.says("1", "out")
+    world.settle()
+    world.wait(days=1)
+    world.at_esp(ANNA, "subscribed", by_self=False)
+    world.contacts[ANNA].opted_in_at = world.contacts[ANNA].changed_at - timedelta(days=300)
+    world.says("1", "in")
+    world.settle()
+    world.says("1", "out")
+    world.settle()
+    assert both_sides(world) == ("unsubscribed", "out")
+
+
+def test_an_address_change_moves_the_person_and_leaves_no_no_behind(world: World) -> None:
+    """12.6: the opt-in follows as carried, the old contact is archived."""
+    start(world, "in", "subscribed")
+    world.accounts["shop", "1"].email = "anna.new@example.com"
+    world.settle()
+    assert world.esp_status("anna.new@example.com") == "subscribed"
+    assert world.esp_status(ANNA) == "deleted"
+
+
+def test_an_opt_in_that_we_told_the_shop_follows_an_address_change_too(world: World) -> None:
+    """The account's opt-in is a copy of the ESP's; carrying it breaks no promise and stops no run."""
+    start(world, None, "subscribed")
+    assert both_sides(world) == ("subscribed", "in")
+    world.accounts["shop", "1"].email = "anna.new@example.com"
+    world.settle()
+    assert world.esp_status("anna.new@example.com") == "subscribed"
+
+
+def test_a_tick_in_an_order_follows_an_address_change_of_the_account(world: World) -> None:
+    world.account("1", ANNA, None)
+    world.order("7", ANNA, tick=True, customer_id="1")
+    world.settle()
+    world.accounts["shop", "1"].email = "anna.new@example.com"
+    world.orders["shop", "7"]["email"] = None
+    world.settle()
+    assert world.esp_status("anna.new@example.com") == "subscribed"
+
+
+def test_an_opt_out_follows_an_address_change_and_stays_on_the_old_address(world: World) -> None:
+    """12.6: if the new address already is a contact, the two are decided as one, and it is unsubscribed there."""
+    start(world, "in", "subscribed")
+    world.at_esp("anna.new@example.com", "subscribed")
+    world.settle()
+    world.wait(hours=1)
+    world.at_esp(ANNA, "unsubscribed")
+    world.settle()
+    world.accounts["shop", "1"].email = "anna.new@example.com"
+    world.settle()
+    assert world.esp_status("anna.new@example.com") == "unsubscribed"
+    assert world.esp_status(ANNA) == "unsubscribed"
+
+
+def test_an_opt_out_told_together_with_a_new_address_counts_for_both(world: World) -> None:
+    """Nobody knows at which of the two addresses it was said."""
+    start(world, "in", "subscribed")
+    world.order("7", ANNA)  # a guest's order still knows the old address
+    world.accounts["shop", "1"].email = "anna.new@example.com"
+    world.says("1", "out")
+    world.settle()
+    assert world.esp_status(ANNA) == "unsubscribed"
+    assert world.esp_status("anna.new@example.com") in {"absent", "unsubscribed"}
+
+
+def test_a_carried_opt_in_does_not_lift_the_new_addresss_own_opt_out(world: World) -> None:
+    start(world, "in", "subscribed")
+    world.at_esp("anna.new@example.com", "unsubscribed")
+    world.settle()
+    world.accounts["shop", "1"].email = "anna.new@example.com"
+    world.settle()
+    assert world.esp_status("anna.new@example.com") == "unsubscribed"
+    assert world.accounts["shop", "1"].consent == "out"
+
+
+def test_an_opt_out_that_arrives_during_a_long_load_stops_the_opt_in_on_its_way(world: World) -> None:
+    """12.1: what a no overtook stays planned, and the next run decides with it."""
+    start(world, None, "not_subscribed")
+    world.says("1", "in")
+
+    def meanwhile() -> None:
+        world.wait(minutes=5)
+        world.at_esp(ANNA, "unsubscribed")
+        world.wait(minutes=5)
+        world.reverse()
+
+    world.forward(between=meanwhile)
+    assert world.esp_status(ANNA) == "unsubscribed"
+    world.settle()
+    assert both_sides(world) == ("unsubscribed", "out")
+
+
+def test_an_opt_out_seen_before_and_stored_after_our_write_ran_over_it_still_counts(world: World) -> None:
+    """The page of the shop was asked for before we wrote the ESP's opt-in there, and stored after."""
+    start(world, None, "not_subscribed")
+    world.wait(hours=1)
+    world.at_esp(ANNA, "subscribed")
+    world.wait(hours=1)
+    world.says("1", "out")
+    account = world.customer("shop", "1", world.accounts["shop", "1"])
+    asked_at = world.now
+    page = Page([], asked_at, world.wait(seconds=2))
+    world.wait(minutes=1)
+    world.reverse()
+    assert world.accounts["shop", "1"].consent == "in"  # nobody could know
+    world.store("customers", [account], page)
+    world.settle()
+    assert both_sides(world) == ("unsubscribed", "out")
+
+
+def test_double_opt_in_by_the_esp_asks_new_people_once_and_never_asks_subscribers(make_world: MakeWorld) -> None:
+    """2.8: a new explicit opt-in is written as pending; in no other case do we write pending."""
+    world = make_world(double_opt_in="esp")
+    world.account("1", ANNA, "in")
+    world.settle()
+    assert world.esp_status(ANNA) == "subscribed"  # first load
+    world.load_is_done()
+    world.wait(hours=1)
+    world.account("2", "bob@example.com", "in")
+    world.settle()
+    assert world.esp_status("bob@example.com") == "pending"
+    world.settle()
+    world.at_esp("bob@example.com", "subscribed")
+    world.settle()
+    assert world.esp_status("bob@example.com") == "subscribed"
+    world.says("2", "out")
+    world.settle()
+    world.wait(hours=1)
+    world.at_esp("bob@example.com", "subscribed")
+    world.settle()
+    assert world.esp_status("bob@example.com") == "subscribed"
+    assert world.accounts["shop", "2"].consent == "in"
+
+
+def test_pages_again_and_in_another_order_change_nothing(world: World) -> None:
+    start(world, "in", "subscribed")
+    old = [world.customer("shop", "1", world.accounts["shop", "1"])]
+    asked_at = world.now
+    old_page = Page([], asked_at, world.wait(seconds=1))
+    world.says("1", "out")
+    world.wait(hours=1)
+    world.settle()
+    events = world.query("select count(*) as n from consent.events")
+    for _ in range(2):
+        world.store("customers", old, old_page)
+        assert world.forward() + world.reverse() == []
+    assert world.query("select count(*) as n from consent.events") == events
+    assert both_sides(world) == ("unsubscribed", "out")
