@@ -454,8 +454,8 @@ def _facts_expected(person: Person) -> Json:
     }
     if person.new_name is None:
         del facts["first name at the ESP"]
-    if person.contact == "archived":
-        del facts["tags"]  # nobody looks after the tags of somebody who is gone
+    if person.contact == "archived" or (person.was_known and not person.is_known):
+        del facts["tags"]  # nobody looks after the tags of somebody who is gone from either side
     return facts
 
 
