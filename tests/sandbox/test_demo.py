@@ -40,7 +40,7 @@ class TestTheDemo:
         assert re.search(r"\b0  mails that nobody wanted", demo_run.output)
 
     def test_what_it_says_to_try_next_works_right_then(self, demo_run: DemoRun) -> None:
-        commands = re.findall(r"^\S*shopsync (.+)$", demo_run.output, flags=re.MULTILINE)
+        commands = re.findall(r"^\S+/shopsync (.+)$", demo_run.output, flags=re.MULTILINE)
         assert [shlex.split(command)[0] for command in commands] == ["explain", "sql", "rejected"]
         for command in commands:
             run = [sys.executable, "-m", "flows.cli", *shlex.split(command)]
