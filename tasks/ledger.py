@@ -141,6 +141,23 @@ def take(database: Database, target: str, kind: str, most: int) -> list[Write]:
     return _writes(database, "from taken order by (payload ->> 'status') is not distinct from 'unsubscribed' desc, key")
 
 
+def opt_ins_planned(database: Database, shop: str) -> list[str]:
+    """The accounts that a shop would be told are subscribed. Read and store them before the writes are taken: who opted out
+    in the shop since it was read last keeps the opt-out, as `take` leaves such a write alone (behaviour 12.3)."""
+    return [
+        str(row["customer_id"])
+        for row in rows(
+            database,
+            """
+            select payload ->> 'customer_id' as customer_id from load.writes
+            where state = 'planned' and target = $1 and kind = 'consent' and (payload ->> 'status') = 'subscribed'
+            order by all
+            """,
+            [shop],
+        )
+    ]
+
+
 def unsettled(database: Database, flow: str) -> dict[tuple[str, str], list[Write]]:
     """Writes that were sent and never settled, by target and kind."""
     kinds = rows(database, "select distinct target, kind from load.writes where state = 'sent' and flow = $1", [flow])

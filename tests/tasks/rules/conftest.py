@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -218,6 +219,8 @@ class World:
 
     def __init__(self, folder: Path, clock: Any, *, is_strict: bool = False, skew: timedelta = timedelta(0), **choices: Any) -> None:
         self.state = State(folder)
+        self._stack = ExitStack()
+        self._database: Database | None = None
         self.clock, self.is_strict, self.skew = clock, is_strict, skew
         self.choices = Choices(**choices)
         self.accounts: dict[tuple[str, str], Account] = {}
@@ -227,6 +230,18 @@ class World:
         self.runs = 0
         self.refused: Counter[str] = Counter()
         self.sent: list[tuple[str, str, str]] = []
+
+    @contextmanager
+    def opened(self) -> Iterator[Database]:
+        """The state, opened once: opening it again for every step is what costs."""
+        if self._database is None:
+            self._database = self._stack.enter_context(self.state.open())
+            self._database.execute("set threads = 1")
+        yield self._database
+
+    def close(self) -> None:
+        self._stack.close()
+        self._database = None
 
     # The clock
 
@@ -287,8 +302,17 @@ class World:
         self.reverse()
         later = self.forward()
         assert {kind for _, kind, _ in later} <= {"tags"}, later
-        again = self.forward() + self.reverse()
+        again = self.plans()
         assert again == [], again
+
+    def plans(self) -> list[dict[str, Any]]:
+        """What both flows would write now, after reading everything again."""
+        self.read_esp()
+        for shop in self.shops:
+            self.read_shop(shop)
+        with self.opened() as database:
+            self._decide(database, "forward", "reverse")
+            return ledger.planned(database, "forward") + ledger.planned(database, "reverse")
 
     def read_esp(self) -> None:
         records = [
@@ -314,11 +338,12 @@ class World:
         page = self._page()
         accounts = {key[1]: a for key, a in self.accounts.items() if key[0] == shop and a.is_listed}
         self.store("customers", [self.customer(shop, i, a) for i, a in accounts.items()], page)
-        with self.state.open() as database:
+        with self.opened() as database:
             gone = storage.find_missing(database, "customers", shop, began)
             storage.mark_gone(database, "customers", shop, gone=gone, missing=[], run_id="listing")
         orders = [self._order(shop, key[1], order) for key, order in self.orders.items() if key[0] == shop]
-        self.store("orders", orders, self._page())
+        if orders:
+            self.store("orders", orders, self._page())
 
     def customer(self, shop: str, customer_id: str, account: Account) -> dict[str, Any]:
         blank = dict.fromkeys(Customers.to_schema().columns)
@@ -344,18 +369,15 @@ class World:
         frame = pl.DataFrame(records, schema=schema, orient="row")
         key = {"customers": "customer_id", "orders": "order_id", "contacts": "address"}[entity]
         checked = check(frame, model, records, source="esp" if entity == "contacts" else "shop", entity=entity, key=key)
-        with self.state.open() as database:
+        with self.opened() as database:
             storage.store(database, checked, page, "run")
 
     def _decide_and_carry_out(self, flow: str, between: Callable[[], None] | None) -> list[tuple[str, str, str]]:
-        self.wait(seconds=1)
-        self.runs += 1
-        run_id = f"run-{self.runs:04}"
-        with self.state.open() as database:
-            merge.bind_run(database, run_id, self.now, self.choices, [Store(shop, f"at-{shop}", "WooCommerce") for shop in self.shops])
-            merge.decide(database)
-            ledger.plan(database, flow)
+        with self.opened() as database:
+            run_id = self._decide(database, flow)
             planned = ledger.planned(database, flow)
+        if flow == "reverse":
+            self._read_again()
         if between:
             between()
         done: list[tuple[str, str, str]] = []
@@ -365,19 +387,40 @@ class World:
         self.sent += done
         return done
 
+    def _decide(self, database: Database, *flows: str) -> str:
+        self.wait(seconds=1)
+        self.runs += 1
+        run_id = f"run-{self.runs:04}"
+        stores = [Store(shop, f"at-{shop}", "WooCommerce") for shop in self.shops]
+        merge.bind_run(database, run_id, self.now, self.choices, stores)
+        merge.decide(database)
+        for flow in flows:
+            ledger.plan(database, flow)
+        return run_id
+
+    def _read_again(self) -> None:
+        """Whom a shop would be told to be subscribed is looked at once more: they may have opted out there meanwhile."""
+        for shop in self.shops:
+            with self.opened() as database:
+                ids = ledger.opt_ins_planned(database, shop)
+            accounts = {i: self.accounts[shop, i] for i in ids if (shop, i) in self.accounts}
+            if accounts:
+                page = self._page()
+                self.store("customers", [self.customer(shop, i, a) for i, a in accounts.items()], page)
+
     def _carry_out(self, target: str, kind: str, run_id: str) -> list[tuple[str, str, str]]:
         done = []
-        with self.state.open() as database:
+        with self.opened() as database:
             ledger.drop_unreachable(database, kind)
         while True:
-            with self.state.open() as database:
+            with self.opened() as database:
                 writes = ledger.take(database, target, kind, 50)
             if not writes:
                 return done
             self.wait(seconds=1)
             outcomes = [self._esp_does(kind, write) if target == "esp" else self._shop_does(target, kind, write) for write in writes]
             self.wait(seconds=1)
-            with self.state.open() as database:
+            with self.opened() as database:
                 ledger.settle(database, outcomes, run_id)
             self.refused.update(str(outcome.code) for outcome in outcomes if outcome.state != "acknowledged")
             done += [(target, kind, write.key) for write in writes]
@@ -414,7 +457,7 @@ class World:
     # What can be asked
 
     def query(self, query: str) -> list[dict[str, Any]]:
-        with self.state.open() as database:
+        with self.opened() as database:
             return rows(database, query)
 
     def rule_of(self, address: str) -> str:
@@ -435,11 +478,16 @@ def clock() -> Iterator[Any]:
 
 
 @pytest.fixture
-def make_world(tmp_path: Path, clock: Any) -> Callable[..., World]:
-    def make(name: str = "state", **settings: Any) -> World:
-        return World(tmp_path / name, clock, **settings)
+def make_world(tmp_path: Path, clock: Any) -> Iterator[Callable[..., World]]:
+    made: list[World] = []
 
-    return make
+    def make(**settings: Any) -> World:
+        made.append(World(tmp_path / f"world-{len(made)}", clock, **settings))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.close()
 
 
 @pytest.fixture
