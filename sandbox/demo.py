@@ -20,6 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -144,13 +145,15 @@ def run_demo(folder: Path, customers: int, orders: int, console: Console) -> boo
     folder.mkdir(parents=True)
     town = Town(folder, customers, orders)
     try:
-        with teller.doing("Starting a shop, an ESP and Prefect"):
-            connect_to_prefect(folder)
-            from flows.watching import LISTENERS  # noqa: PLC0415  # loads Prefect, which takes its settings from the environment
-
-            LISTENERS.append(teller.progress)
-            town.wait()
         demo = _Demo(teller, town, share=customers / 3000)
+        with teller.doing("Starting a shop, an ESP and Prefect"), ThreadPoolExecutor(1) as beside:
+            prefect = beside.submit(connect_to_prefect, folder)
+            town.wait()
+            demo.look()
+            prefect.result()
+        from flows.watching import LISTENERS  # noqa: PLC0415  # loads Prefect, which takes its settings from the environment
+
+        LISTENERS.append(teller.progress)
         is_good = demo.play()
     finally:
         town.close()
@@ -211,11 +214,14 @@ class _Demo:
         self.results.append(result)
         return result
 
-    def meet(self) -> None:
-        self.teller.title("A shop and an audience that do not agree")
+    def look(self) -> None:
+        """Read both sides as they are before the first sync."""
         self.shop, self.esp = self.town.states()
         self.people = read_both(self.shop, self.esp, datetime.now(UTC))
         self.old_orders = {str(order["id"]) for order in self.shop["orders"]}
+
+    def meet(self) -> None:
+        self.teller.title("A shop and an audience that do not agree")
         people = self.people.values()
         statuses = Counter(person.contact for person in people if person.contact)
         answers = Counter(person.shop_status() for person in people if person.is_known)
