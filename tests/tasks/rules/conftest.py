@@ -294,16 +294,14 @@ class World:
         self.choices = replace(self.choices, loaded_at=self.now)
 
     def settle(self) -> None:
-        """Run both flows until everybody knows; then they have nothing to write.
+        """Run both flows: then everybody knows, and there is nothing left to write.
 
-        The second forward run may take a tag away: whom the shop was told to be unsubscribed is in another group now.
+        Only a tag may have to go: whom the shop was told to be unsubscribed is in another group now.
         """
         self.forward()
         self.reverse()
-        later = self.forward()
-        assert {kind for _, kind, _ in later} <= {"tags"}, later
         again = self.plans()
-        assert again == [], again
+        assert {row["kind"] for row in again} <= {"tags"}, again
 
     def plans(self) -> list[dict[str, Any]]:
         """What both flows would write now, after reading everything again."""
@@ -469,6 +467,20 @@ class World:
     def esp_status(self, address: str) -> str:
         contact = self.contacts.get(address)
         return contact.status if contact else "absent"
+
+
+@contextmanager
+def _world_at(folder: Path, **settings: Any) -> Iterator[World]:
+    with time_machine.travel(datetime(2026, 2, 1, 10, tzinfo=UTC), tick=False) as traveller:
+        world = World(folder, traveller, **settings)
+        yield world
+        world.close()
+
+
+@pytest.fixture(scope="session")
+def world_at() -> Callable[..., Any]:
+    """A world in a folder of its own, as a context, for tests that share one or need many."""
+    return _world_at
 
 
 @pytest.fixture
