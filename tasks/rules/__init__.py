@@ -111,7 +111,12 @@ def load_policy(name_or_path: str) -> pl.DataFrame:
         known = ", ".join(sorted(p.stem for p in POLICIES.glob("*.csv")))
         raise SetupError(f"there is no policy {name_or_path!r}: use one of {known}, or the path of a rule table.")
     columns = ["precedence", "rule", *DOMAINS, *OUTCOMES, "sentence"]
-    table = pl.read_csv(path, infer_schema=False).with_row_index("line", offset=2)
+    try:
+        table = pl.read_csv(path, infer_schema=False, missing_utf8_is_empty_string=True).with_row_index("line", offset=2)
+    except pl.exceptions.PolarsError as error:
+        raise SetupError(
+            f"{path.name} is no table with {len(columns)} columns (put a sentence with a comma in quotes)."
+        ) from error
     if table.columns[1:] != columns:
         raise SetupError(f"{path.name}: the columns must be {', '.join(columns)}.")
     expanded = table.with_columns(pl.col("precedence").cast(pl.Int64, strict=False))
@@ -124,6 +129,7 @@ def load_policy(name_or_path: str) -> pl.DataFrame:
         ).explode(column)
         _refuse(path, expanded.filter(~pl.col(column).is_in(list(allowed))), f"{column} must be one of {', '.join(allowed)}")
     _refuse(path, expanded.filter(pl.col("precedence").is_null()), "precedence must be a whole number")
+    _refuse(path, expanded.filter((pl.col("rule") == "") | (pl.col("sentence") == "")), "rule and sentence must be given")
     first = expanded.filter(pl.col("precedence") == pl.col("precedence").min().over(list(DOMAINS)))
     _refuse(
         path, first.filter(pl.struct(*DOMAINS).is_duplicated()), "another line of the same precedence decides the same case"

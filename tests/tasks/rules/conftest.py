@@ -84,7 +84,7 @@ class Drawn:
         names, drawn = _parse(text)
         columns = {
             row[0]: (row[1], row[2] == "NO")
-            for row in self.database.execute(f"select column_name, column_type, \"null\" from (describe {relation})").fetchall()
+            for row in self.database.execute(f'select column_name, column_type, "null" from (describe {relation})').fetchall()
         }
         if relation in TABLES:
             spec = TABLES[relation].to_schema().columns
@@ -217,7 +217,9 @@ class World:
     clock is ahead of ours.
     """
 
-    def __init__(self, folder: Path, clock: Any, *, is_strict: bool = False, skew: timedelta = timedelta(0), **choices: Any) -> None:
+    def __init__(
+        self, folder: Path, clock: Any, *, is_strict: bool = False, skew: timedelta = timedelta(0), **choices: Any
+    ) -> None:
         self.state = State(folder)
         self._stack = ExitStack()
         self._database: Database | None = None
@@ -264,7 +266,9 @@ class World:
     def says(self, customer_id: str, consent: str | None, shop: str = "shop") -> None:
         self.accounts[shop, customer_id].consent = consent
 
-    def order(self, order_id: str, email: str, *, tick: bool = False, customer_id: str | None = None, shop: str = "shop") -> None:
+    def order(
+        self, order_id: str, email: str, *, tick: bool = False, customer_id: str | None = None, shop: str = "shop"
+    ) -> None:
         self.orders[shop, order_id] = {"email": email, "customer_id": customer_id, "tick": tick, "at": self.now}
 
     def at_esp(self, address: str, status: str, *, reason: str | None = None, by_self: bool = True) -> None:
@@ -416,7 +420,9 @@ class World:
             if not writes:
                 return done
             self.wait(seconds=1)
-            outcomes = [self._esp_does(kind, write) if target == "esp" else self._shop_does(target, kind, write) for write in writes]
+            outcomes = [
+                self._esp_does(kind, write) if target == "esp" else self._shop_does(target, kind, write) for write in writes
+            ]
             self.wait(seconds=1)
             with self.opened() as database:
                 ledger.settle(database, outcomes, run_id)
@@ -433,7 +439,12 @@ class World:
             if contact and self.is_strict and contact.is_final and payload["status"] == "subscribed":
                 return Outcome(write.write_id, "skipped", "compliance")
             contact = self.contacts.setdefault(address, Contact("", self._esp_now()))
-            contact.status, contact.changed_at, contact.reason, contact.is_final = payload["status"], self._esp_now(), None, False
+            contact.status, contact.changed_at, contact.reason, contact.is_final = (
+                payload["status"],
+                self._esp_now(),
+                None,
+                False,
+            )
             if payload.get("consent_at"):
                 contact.opted_in_at = datetime.fromisoformat(payload["consent_at"])
         elif kind in {"archive", "profile", "tags"} and contact:

@@ -18,7 +18,11 @@ World = Any
 ANNA = "anna@example.com"
 MakeWorld = Callable[..., World]
 
-STARTS = {"both subscribed": ("in", "subscribed"), "both unsubscribed": ("out", "unsubscribed"), "neither": (None, "not_subscribed")}
+STARTS = {
+    "both subscribed": ("in", "subscribed"),
+    "both unsubscribed": ("out", "unsubscribed"),
+    "neither": (None, "not_subscribed"),
+}
 
 MOVES: dict[str, Callable[[World, str, str], object]] = {
     "ticks the box in the shop": lambda world, i, who: world.says(i, "in"),
@@ -370,7 +374,6 @@ def a_carried_opt_in_does_not_lift_the_new_addresss_own_opt_out(world: World, an
     yield
     assert world.esp_status(f"new.{anna}") == "unsubscribed"
     assert world.accounts["shop", anna].consent == "out"
-
 
 
 @pytest.fixture(scope="module")
