@@ -112,7 +112,7 @@ def load_policy(name_or_path: str) -> pl.DataFrame:
         raise SetupError(f"there is no policy {name_or_path!r}: use one of {known}, or the path of a rule table.")
     columns = ["precedence", "rule", *DOMAINS, *OUTCOMES, "sentence"]
     try:
-        table = pl.read_csv(path, infer_schema=False, missing_utf8_is_empty_string=True).with_row_index("line", offset=2)
+        table = pl.read_csv(path, infer_schema=False).fill_null("").with_row_index("line", offset=2)
     except pl.exceptions.PolarsError as error:
         raise SetupError(
             f"{path.name} is no table with {len(columns)} columns (put a sentence with a comma in quotes)."

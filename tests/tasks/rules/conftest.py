@@ -101,7 +101,7 @@ class Drawn:
                     cells.append(f"cast(${len(values)} as {plain})")
                 elif relation in {"incoming_orders", "incoming_customers"} and name in DEFAULTS and name not in {"seen_at"}:
                     cells.append(DEFAULTS[name])
-                elif is_needed or relation in {"incoming_orders"} and plain in {"boolean"}:
+                elif is_needed or (relation in {"incoming_orders"} and plain in {"boolean"}):
                     cells.append(DEFAULTS.get(name, BY_TYPE[plain]))
                 elif name in {"channel", "phase", "time_order"}:
                     cells.append(DEFAULTS[name])
@@ -149,7 +149,7 @@ def _value(cell: str, kind: str) -> Any:
     return cell
 
 
-def _shown(value: Any) -> str:  # noqa: PLR0911
+def _shown(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
-
-import pytest
 
 World = Any
 
