@@ -99,9 +99,9 @@ class Drawn:
                 if name in given:
                     values.append(_value(given[name], plain))
                     cells.append(f"cast(${len(values)} as {plain})")
-                elif relation in {"incoming_orders", "incoming_customers"} and name in DEFAULTS and name not in {"seen_at"}:
+                elif relation in {"incoming_orders", "incoming_customers"} and name in DEFAULTS and name != "seen_at":
                     cells.append(DEFAULTS[name])
-                elif is_needed or (relation in {"incoming_orders"} and plain in {"boolean"}):
+                elif is_needed or (relation == "incoming_orders" and plain == "boolean"):
                     cells.append(DEFAULTS.get(name, BY_TYPE[plain]))
                 elif name in {"channel", "phase", "time_order"}:
                     cells.append(DEFAULTS[name])

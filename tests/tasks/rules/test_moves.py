@@ -464,7 +464,7 @@ def test_an_opt_out_goes_to_every_shop_that_knows_the_address(world: World) -> N
 
 
 def test_two_shops_out_and_in_again_between_the_same_looks(world: World) -> None:
-    """Each opt-out has an opt-in that its own record showed later. No single opt-in is newer than both, and no promise breaks."""
+    """Each opt-out has an opt-in that its own record showed later. No single one is newer than both, and no promise breaks."""
     world.shops.append("second")
     world.account(ANNA, ANNA, "out")
     world.account("2", ANNA, "out", shop="second")

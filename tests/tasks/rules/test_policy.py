@@ -52,6 +52,24 @@ def disagree(case: Case) -> bool:
     return {case["shop"], case["esp"]} == {"subscribed", "unsubscribed"}
 
 
+def ongoing(case: Case) -> bool:
+    return case["phase"] == "ongoing"
+
+
+def only_moved(case: Case, side: str) -> bool:
+    other = {"shop": "esp", "esp": "shop"}[side]
+    return bool(case[f"{side}_moved"]) and not case[f"{other}_moved"]
+
+
+def moved_to_an_opt_in(case: Case) -> bool:
+    """One side says subscribed, the other unsubscribed, and only the first has moved."""
+    return ongoing(case) and disagree(case) and only_moved(case, "shop" if case["shop"] == "subscribed" else "esp")
+
+
+def both_moved(case: Case) -> bool:
+    return ongoing(case) and disagree(case) and bool(case["shop_moved"] and case["esp_moved"])
+
+
 IN = ("subscribed", "subscribed")
 OUT = ("unsubscribed", "unsubscribed")
 
@@ -81,31 +99,31 @@ PAGE: dict[str, tuple[Callable[[Case], bool], set[tuple[object, object]]]] = {
         {IN, OUT, ("pending", "pending"), ("not_subscribed", "not_subscribed")},
     ),
     "6 the shop moved to an opt-out": (
-        lambda c: c["phase"] == "ongoing" and c["shop"] == "unsubscribed" and c["shop_moved"] and c["esp"] == "subscribed" and not c["esp_moved"],
+        lambda c: ongoing(c) and c["shop"] == "unsubscribed" and c["esp"] == "subscribed" and only_moved(c, "shop"),
         {OUT},
     ),
     "6 the ESP moved to an opt-out": (
-        lambda c: c["phase"] == "ongoing" and c["esp"] == "unsubscribed" and c["esp_moved"] and c["shop"] in {"subscribed", "pending"} and not c["shop_moved"],
+        lambda c: ongoing(c) and c["esp"] == "unsubscribed" and c["shop"] in {"subscribed", "pending"} and only_moved(c, "esp"),
         {OUT},
     ),
     "7 one side moved to an opt-in newer than the other's opt-out": (
-        lambda c: c["phase"] == "ongoing" and disagree(c) and is_newer_in(c) and c["shop_moved"] != c["esp_moved"] and bool(c["shop_moved"] if c["shop"] == "subscribed" else c["esp_moved"]),
+        lambda c: moved_to_an_opt_in(c) and is_newer_in(c),
         {IN},
     ),
     "7 the ESP moved to an opt-in, the shop never said anything": (
-        lambda c: c["phase"] == "ongoing" and c["shop"] == "not_subscribed" and c["esp"] == "subscribed" and bool(c["esp_moved"]),
+        lambda c: ongoing(c) and c["shop"] == "not_subscribed" and c["esp"] == "subscribed" and bool(c["esp_moved"]),
         {IN},
     ),
     "8 one side moved to an opt-in that is not newer": (
-        lambda c: c["phase"] == "ongoing" and disagree(c) and not is_newer_in(c) and c["shop_moved"] != c["esp_moved"] and bool(c["shop_moved"] if c["shop"] == "subscribed" else c["esp_moved"]),
+        lambda c: moved_to_an_opt_in(c) and not is_newer_in(c),
         {OUT},
     ),
     "9 both moved and disagree, the opt-in is newer": (
-        lambda c: c["phase"] == "ongoing" and disagree(c) and is_newer_in(c) and bool(c["shop_moved"] and c["esp_moved"]),
+        lambda c: both_moved(c) and is_newer_in(c),
         {IN},
     ),
     "9 both moved and disagree, the opt-out is newer or unordered": (
-        lambda c: c["phase"] == "ongoing" and disagree(c) and not is_newer_in(c) and bool(c["shop_moved"] and c["esp_moved"]),
+        lambda c: both_moved(c) and not is_newer_in(c),
         {OUT},
     ),
     "10 at first, subscribed at the ESP and never opted out in the shop": (
@@ -160,7 +178,7 @@ PAGE: dict[str, tuple[Callable[[Case], bool], set[tuple[object, object]]]] = {
         lambda c: c["esp"] == "deleted",
         {("deleted", shop) for shop in rules.DOMAINS["shop"]},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("row", PAGE)

@@ -1,4 +1,4 @@
-"""Whole merges on a small world: what both sides hold after the two flows ran, for every case that behaviour.md section 3 names."""
+"""Whole merges on a small world: what both sides hold after the two flows ran, for every case of behaviour.md section 3."""
 
 from __future__ import annotations
 

@@ -1,0 +1,130 @@
+"""Random days on a small world: whatever people do, in whatever order the flows run, what must never happen does not.
+
+Each example plays several people at once, each at their own address, and compares with what they really did and when.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+World = Any
+
+DAYS = os.environ.get("SHOPSYNC_DAYS")
+"""How many examples to play, other ones each time; without it the same few, so that a run in CI can be repeated."""
+
+ACTS = (
+    *("tick", "untick", "empty", "tick in an order", "sign up", "leave", "bounce", "complain"),
+    *("delete account", "archive", "tick in second shop", "untick in second shop"),
+)
+FLOWS = ("forward", "reverse", "forward, reverse", "reverse, forward", "reverse in forward", "forward in reverse")
+
+
+@dataclass
+class Person:
+    """What somebody really did: `is_out` says whether the last thing they said was no; the shops have told us of `is_in`."""
+
+    address: str
+    last: str = "nothing"
+    has_complained: bool = False
+
+    def said(self, what: str) -> None:
+        self.last = what
+
+
+def act(world: World, person: Person, what: str) -> None:
+    """One thing that one person does; the clock goes on, so that no two things happen at once."""
+    world.wait(minutes=7)
+    first, second = ("shop", f"1-{person.address}"), ("second", f"2-{person.address}")
+    if what == "tick in an order":
+        world.order(f"{person.address}-{world.now:%j%H%M}", person.address, tick=True)
+        person.said("in")
+    elif what in {"sign up", "leave", "bounce", "complain", "archive"}:
+        status = {
+            "sign up": "subscribed",
+            "leave": "unsubscribed",
+            "bounce": "bounced",
+            "complain": "complained",
+            "archive": "deleted",
+        }[what]
+        world.at_esp(person.address, status)
+        if what != "archive":
+            person.said({"sign up": "in", "leave": "out"}.get(what, what))
+        person.has_complained |= what == "complain"
+    elif what == "delete account":
+        world.accounts.pop(first, None)
+    else:
+        shop, customer_id = second if "second" in what else first
+        account = world.accounts.get((shop, customer_id))
+        if account is None:
+            world.account(customer_id, person.address, None, shop=shop)
+            account = world.accounts[shop, customer_id]
+        before = account.consent
+        account.consent = {"tick": "in", "untick": "out", "empty": None}[what.partition(" ")[0]]
+        if account.consent != before and (account.consent or before == "in"):
+            person.said("in" if account.consent == "in" else "out")
+
+
+def run(world: World, flows: str) -> None:
+    if flows == "reverse in forward":
+        world.forward(between=world.reverse)
+    elif flows == "forward in reverse":
+        world.reverse(between=world.forward)
+    else:
+        for flow in flows.split(", "):
+            getattr(world, flow)()
+
+
+def holds(world: World, people: list[Person]) -> None:
+    """After everything was said and written: the promises of behaviour.md section 12, from what people really did."""
+    for person in people:
+        is_in_a_shop = any(a.consent == "in" for a in world.accounts.values() if a.email == person.address)
+        at_esp = world.esp_status(person.address)
+        if person.last in {"out", "complain"}:
+            assert at_esp not in {"subscribed", "pending"}, (person, at_esp)
+            assert not is_in_a_shop, person
+        if person.last == "nothing":
+            assert at_esp not in {"subscribed", "pending"}, (person, at_esp)
+        if person.has_complained:
+            assert at_esp != "subscribed", (person, at_esp)
+    for row in world.query("select address from consent.events where kind = 'complained'"):
+        assert world.esp_status(row["address"]) != "subscribed"
+
+
+PEOPLE = 10
+day = st.tuples(
+    st.lists(st.tuples(st.integers(0, PEOPLE - 1), st.sampled_from(ACTS)), min_size=5, max_size=25), st.sampled_from(FLOWS)
+)
+
+
+@settings(
+    max_examples=int(DAYS or 15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+    derandomize=not DAYS,
+    database=None,
+)
+@given(days=st.lists(day, min_size=2, max_size=3), is_strict=st.booleans())
+def test_random_days(world_at: Callable[..., Any], days: list[tuple[list[tuple[int, str]], str]], is_strict: bool) -> None:
+    people = [Person(f"p{number}@example.com") for number in range(PEOPLE)]
+    with tempfile.TemporaryDirectory() as folder, world_at(Path(folder) / "state", is_strict=is_strict) as world:
+        world.shops.append("second")
+        for acts, flows in days:
+            for number, what in acts:
+                act(world, people[number], what)
+            world.wait(hours=1)
+            run(world, flows)
+            world.wait(hours=1)
+        world.settle()
+        holds(world, people)
+        world.wait(days=1)
+        world.forward()
+        assert world.plans() == []
+        holds(world, people)
