@@ -3,7 +3,9 @@
 -- times, or seen to follow it), and neither a bounce nor a complaint. Stated from the events alone, not from the statuses the
 -- decision was made with. A tie breaks the promise.
 with subscribing as (
-    select distinct address, channel
+    select distinct
+        address,
+        channel
     from decided
     where
         (set_esp in ('subscribed', 'pending') and esp_write is not null)

@@ -1,5 +1,5 @@
--- What people bought: one row per address with an order, over all shops; tests, drafts and the trash are no orders. Money is never added across currencies: spending is
--- told in the currency of most of the person's purchases.
+-- What people bought: one row per address with an order, over all shops; tests, drafts and the trash are no orders. Money is
+-- never added across currencies: spending is told in the currency of most of the person's purchases.
 with owned as (
     select
         owners.address,

@@ -1,5 +1,5 @@
--- The decisions with their identity: one row per address and channel. A decision that says the same as the last one, from the same
--- facts, is the last one; only the others are written down.
+-- The decisions with their identity: one row per address and channel. A decision that says the same as the last one, from
+-- the same facts, is the last one; only the others are written down.
 with last as (
     select * from merge.decisions
     qualify row_number() over (partition by address, channel order by decided_at desc, decision_id desc) = 1
@@ -10,7 +10,7 @@ compared as (
         decisions.*,
         last.decision_id as last_decision_id,
         last.address is not null
-        and {
+        and ({
             'phase': decisions.phase,
             'shop': decisions.shop_status,
             'shop_moved': decisions.shop_moved,
@@ -40,7 +40,7 @@ compared as (
             'skipped': last.skipped,
             'shop_event': last.shop_event,
             'esp_event': last.esp_event
-        } as is_same
+        }) as is_same
     from decisions
     left join last on decisions.address = last.address and decisions.channel = last.channel
 )

@@ -54,7 +54,7 @@ confirmed as (
         case
             when
                 judged.set_esp = 'subscribed' and run.double_opt_in = 'esp' and origin.recorded_at > run.loaded_at
-                and judged.contact_status is distinct from 'subscribed'
+                and (judged.contact_status is distinct from 'subscribed')
                 then 'pending'
             else judged.set_esp
         end as set_esp,

@@ -1,6 +1,7 @@
 -- Events that follow an account to its new address: one row per account that moved and event that stands at its old address.
--- Opt-outs and complaints follow and stay behind as well, the account's own opt-ins follow as carried (those ticked in its orders
--- too), bounces stay (behaviour 12.6). What a record said before it said something else does not follow. A tie: the stronger no.
+-- Opt-outs and complaints follow and stay behind as well, the account's own opt-ins follow as carried (those ticked in its
+-- orders too), bounces stay (behaviour 12.6). What a record said before it said something else does not follow. A tie: the
+-- stronger no.
 with moved as (
     select
         incoming.shop,

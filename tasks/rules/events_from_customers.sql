@@ -1,9 +1,9 @@
--- Consent events that one page of customer accounts reveals: one row per account whose consent differs from what we knew, and one
--- more for the old address of an account that opted out and changed its address at once.
--- A value seen for the first time was set between the account's creation and now, a changed one between the last time we saw
--- the old value and now; where the platform states the time, that is the time. An emptied opt-in is an inferred opt-out.
--- What we wrote ourselves and have not settled yet is no event of theirs, nor is our own value with the platform's time.
--- An answer asked for before we last saw or wrote the account says nothing new, but for an opt-out that our write ran over.
+-- Consent events that one page of customer accounts reveals: one row per account whose consent differs from what we knew,
+-- and one more for the old address of an account that opted out and changed its address at once. A value seen for the first
+-- time was set between the account's creation and now, a changed one between the last time we saw the old value and now;
+-- where the platform states the time, that is the time. An emptied opt-in is an inferred opt-out. What we wrote ourselves
+-- and have not settled yet is no event of theirs, nor is our own value with the platform's time. An answer asked for before
+-- we last saw or wrote the account says nothing new, but for an opt-out that our write ran over.
 with compared as (
     select
         incoming.*,
@@ -12,8 +12,8 @@ with compared as (
         known.seen_at as known_seen_at,
         known.address is null as is_first_said,
         coalesce(known.seen_at <= (select page.asked_at from page), true) as is_fresh,
-        incoming.consent is distinct from known.consent as differs,
-        incoming.consent_at is distinct from known.consent_at as is_restated
+        (incoming.consent is distinct from known.consent) as differs,
+        (incoming.consent_at is distinct from known.consent_at) as is_restated
     from incoming_customers as incoming
     left join shop.customers as known on incoming.shop = known.shop and incoming.customer_id = known.customer_id
     where incoming.address is not null
@@ -88,10 +88,10 @@ select
     'customer:' || customer_id as record,
     kind,
     'self' as actor,
-    case
-        when consent_at is not null then consent_at
-        else least(greatest(not_before_at, created_at, timestamptz '1970-01-01 00:00:00+00'), latest_at)
-    end as earliest_at,
+    coalesce(
+        consent_at,
+        least(greatest(not_before_at, created_at, timestamptz '1970-01-01 00:00:00+00'), latest_at)
+    ) as earliest_at,
     latest_at,
     greatest(latest_at, not_before_at) as as_of_at,
     cast(null as varchar) as caused_by,

@@ -1,5 +1,6 @@
--- Our own writes as events: one row per acknowledged write of consent. It stands at the record it was written to from the moment
--- it was sent (what the person did there between sending and acknowledgement came after it), and carries the times of the event it hands on, so that a copy is never newer than its original (behaviour 2.2).
+-- Our own writes as events: one row per acknowledged write of consent. It stands at the record it was written to from the
+-- moment it was sent (what the person did there between sending and acknowledgement came after it), and carries the times of
+-- the event it hands on, so that a copy is never newer than its original (behaviour 2.2).
 with consent_writes as (
     select
         write_id,

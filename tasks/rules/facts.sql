@@ -1,6 +1,6 @@
--- What the policy's table is asked: one row per address and channel that either side knows or knew.
--- An opt-out outlives its record: somebody gone from the shops or from the ESP who had opted out there is `unsubscribed`, unless
--- the other side has a newer opt-in. A side that knows somebody who never said anything is `not_subscribed`.
+-- What the policy's table is asked: one row per address and channel that either side knows or knew. An opt-out outlives its
+-- record: somebody gone from the shops or from the ESP who had opted out there is `unsubscribed`, unless the other side has
+-- a newer opt-in. A side that knows somebody who never said anything is `not_subscribed`.
 with everybody as (
     select address from people
     union
@@ -89,7 +89,7 @@ select
         and stated.shop_root is distinct from last.esp_root,
         false
     )
-    or (stated.shop_status = 'deleted') is distinct from coalesce(last.shop_status = 'deleted', false) as shop_moved,
+    or ((stated.shop_status = 'deleted') is distinct from coalesce(last.shop_status = 'deleted', false)) as shop_moved,
     stated.esp_status,
     coalesce(
         stated.esp_root is not null

@@ -25,7 +25,7 @@ shops as (
             owners.shop
         from order_owners as owners
         semi join buyers on owners.address = buyers.address
-    )
+    ) as known
     group by address
 )
 

@@ -1,5 +1,6 @@
--- Where the shops keep what they are told: one row per record and outcome. Accounts hold consent and bounces; a guest has none, so
--- where the connection asks for it their newest order holds an opt-out (behaviour 5.2). `differs`: it does not hold it yet.
+-- Where the shops keep what they are told: one row per record and outcome. Accounts hold consent and bounces; a guest has
+-- none, so where the connection asks for it their newest order holds an opt-out (behaviour 5.2). `differs`: it does not hold
+-- it yet.
 with newest_order as (
     select
         orders.shop,
@@ -31,8 +32,8 @@ select
     address,
     unnest(['subscribed', 'unsubscribed', 'bounced']) as set_shop,
     unnest([
-        holds is distinct from 'in',
-        holds is distinct from 'out',
+        (holds is distinct from 'in'),
+        (holds is distinct from 'out'),
         bounced_at is null
     ]) as differs
 from accounts
@@ -44,5 +45,5 @@ select
     order_id,
     address,
     'unsubscribed' as set_shop,
-    consent is distinct from 'out' as differs
+    (consent is distinct from 'out') as differs
 from newest_order

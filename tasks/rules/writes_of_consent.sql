@@ -13,25 +13,33 @@ select
         else decided.shop_event
     end as caused_by,
     case decided.esp_write
-        when 'create' then json_object(
-            'email', profiles.email,
-            'status', decided.set_esp,
-            'fields', profiles.fields,
-            'consent_at', case
-                when decided.set_esp = 'subscribed' then strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00')
-            end
-        )
-        when 'status' then json_object(
-            'email', coalesce(contact.email, profiles.email),
-            'status', decided.set_esp,
-            'consent_at', case
-                when decided.set_esp = 'subscribed' then strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00')
-            end
-        )
+        when 'create'
+            then
+                json_object(
+                    'email', profiles.email,
+                    'status', decided.set_esp,
+                    'fields', profiles.fields,
+                    'consent_at', case
+                        when decided.set_esp = 'subscribed' then strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00')
+                    end
+                )
+        when 'status'
+            then
+                json_object(
+                    'email', coalesce(contact.email, profiles.email),
+                    'status', decided.set_esp,
+                    'consent_at', case
+                        when decided.set_esp = 'subscribed' then strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00')
+                    end
+                )
         else json_object('email', contact.email)
     end as payload,
     concat_ws(
-        '|', decided.set_esp, decided.shop_event, decided.esp_event, if(decided.esp_write = 'archive', decided.decision_id, null)
+        '|',
+        decided.set_esp,
+        decided.shop_event,
+        decided.esp_event,
+        if(decided.esp_write = 'archive', decided.decision_id, null)
     ) as version
 from decided
 left join profiles on decided.address = profiles.address

@@ -1,6 +1,8 @@
 -- Products that lines point to: one row per store and product, with all its variants.
 with needed as (
-    select distinct store_id, product_id
+    select distinct
+        store_id,
+        product_id
     from lines_to_send
 )
 

@@ -7,7 +7,7 @@ with ours as (
         union all
         select [run.tag_prefix || stores.tag] as tags
         from run cross join stores
-    )
+    ) as each
 ),
 
 compared as (
@@ -27,7 +27,7 @@ compared as (
     left join (
         select
             address,
-            cast(tags as varchar []) as tags
+            cast(tags as varchar[]) as tags
         from esp.contacts
     ) as held on profiles.address = held.address
 )

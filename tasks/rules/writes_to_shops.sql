@@ -20,11 +20,13 @@ select
     told.decision_id,
     told.handed_on as caused_by,
     case told.shop_write
-        when 'bounce' then json_object(
-            'customer_id', records.customer_id,
-            'bounced_at', strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00'),
-            'reason', (origin.evidence ->> 'reason')
-        )
+        when 'bounce'
+            then
+                json_object(
+                    'customer_id', records.customer_id,
+                    'bounced_at', strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00'),
+                    'reason', (origin.evidence ->> 'reason')
+                )
         else json_object(
             'customer_id', records.customer_id,
             'order_id', records.order_id,
