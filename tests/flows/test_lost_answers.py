@@ -50,10 +50,11 @@ def ordered(fault: Fault, site: str) -> Fault:
 
 @pytest.fixture(scope="module")
 def uncut(program: cuts.Program, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """How the first sync ends when nothing goes wrong."""
+    """How the first sync, and one more, end when nothing goes wrong."""
     town = cuts.Town(*small_world.twins(), tmp_path_factory.mktemp("uncut"), PORTS, program)
     with town.open():
         assert program.run("forward", town.config)["status"] == 0
+        assert nothing_more(town) == []
     return plain(town)
 
 
@@ -64,6 +65,13 @@ PORTS = cuts.free_ports()
 @pytest.fixture
 def here(town: cuts.Town) -> cuts.Town:
     return replace(town, ports=PORTS)
+
+
+def nothing_more(town: cuts.Town) -> list[str]:
+    """What one more run writes."""
+    before = len(town.esp.operations)
+    assert town.program.run("forward", town.config)["status"] == 0
+    return [f"{method} {path}" for method, path, *_ in town.esp.operations[before:] if method != "GET"]
 
 
 def plain(town: cuts.Town) -> dict[str, Any]:
@@ -94,6 +102,7 @@ def test_calls_that_fail_once_change_nothing_in_the_end(here: cuts.Town, uncut: 
             ends.append(ended["status"])
             assert ended["status"] in {0, 4}, ended["message"]
             assert len(ends) <= len(SITES), "it does not heal"
+        assert nothing_more(here) == []
         assert [fault.path for door in doors.values() for fault in door.faults if fault.times != 0] == []
     assert looked_after(here, uncut) == []
 
@@ -110,6 +119,7 @@ def test_a_side_that_stays_away_is_tried_again_later(here: cuts.Town, uncut: dic
             assert "@" not in ended["message"]
             doors[side].faults.clear()
         assert here.program.run("forward", here.config)["status"] == 0
+        assert nothing_more(here) == []
     assert looked_after(here, uncut) == []
 
 

@@ -1,0 +1,162 @@
+"""What runs do to each other, to the state file, and to the counts."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cuts
+import duckdb
+import httpx
+import pytest
+import small_world
+
+import flows.forward
+import flows.reverse
+from tasks.state import Database, State
+
+
+@contextlib.contextmanager
+def at_the_door(door: Any, method: str, path: str, do: Callable[[], None]) -> Iterator[None]:
+    """Do something once, while a call of the program waits for its answer."""
+    once = threading.Lock()
+
+    def before(number: int, called: str, at: str) -> None:
+        if called == method and at.endswith(path) and once.acquire(blocking=False):
+            do()
+
+    door.before = before
+    yield
+    door.before = None
+
+
+def owned_by(town: cuts.Town, direction: str, run_id: str, beat_at: float) -> None:
+    with sqlite3.connect(town.folder / "state" / "demo" / "lease.sqlite", timeout=30) as database:
+        database.execute(
+            "update leases set run_id = ?, host = 'elsewhere', beat_at = ? where direction = ?", (run_id, beat_at, direction)
+        )
+
+
+def test_a_second_forward_run_is_refused_and_a_reverse_run_is_not(town: cuts.Town) -> None:
+    other = cuts.Program()
+    ends: list[dict[str, Any]] = []
+
+    def meanwhile() -> None:
+        ends.append(other.run("forward", elsewhere))
+        ends.append(other.run("reverse", elsewhere))
+
+    with town.open() as doors:
+        elsewhere = small_world.write_config(
+            town.folder / "second", f"http://127.0.0.1:{town.ports[0]}", f"http://127.0.0.1:{town.ports[1]}", town.esp.key
+        )
+        elsewhere.write_text(elsewhere.read_text().replace('data_dir = "state"', 'data_dir = "../state"'))
+        thread = threading.Thread(target=meanwhile)
+
+        def hold_the_first_run(number: int, method: str, path: str) -> None:
+            if method == "POST" and path.endswith("/merge-fields") and not ends and not thread.is_alive():
+                released.clear()
+                thread.start()
+
+        released = threading.Event()
+        doors["esp"].after = hold_the_first_run
+        first = town.program.run("forward", town.config)
+        thread.join()
+        other.close()
+    assert first["status"] == 0
+    assert [end["status"] for end in ends] == [4, 0]
+    assert "another forward run" in ends[0]["message"]
+    assert "run again later" in ends[0]["message"]
+
+
+def test_a_run_that_lost_its_lease_stops_before_its_next_write(town: cuts.Town) -> None:
+    with town.open() as doors:
+        with at_the_door(doors["esp"], "POST", "/lists/a1b2c3d4e5", lambda: owned_by(town, "forward", "the-other", 9e9)):
+            ended = town.program.run("forward", town.config)
+        writes = [call for call in doors["esp"].calls if call.method != "GET"]
+        assert ended["status"] == 4
+        assert "another forward run took over this connection" in ended["message"]
+        assert writes[-1].path.endswith("/lists/a1b2c3d4e5")  # the one under way was the last
+        store = next(iter(town.esp.shops.stores.values()))
+        assert store.fields["is_syncing"] is True  # the other one may be loading history
+        owned_by(town, "forward", "the-other", 0)
+        assert town.program.run("forward", town.config)["status"] == 0
+        assert store.fields["is_syncing"] is False
+    assert town.esp.state()["mails"] == []
+
+
+def test_a_full_run_that_is_killed_leaves_no_automation_held_for_good(town: cuts.Town) -> None:
+    with town.open() as doors:
+        assert town.program.run("forward", town.config)["status"] == 0
+        small_world.second_day(town.shop, town.esp)
+        batches = [cuts.Cut("call", "esp POST /3.0/batches", 1, "after")]
+        cuts.watch(doors, town.program, batches)
+        assert town.program.run("forward", town.config, full=True)["signal"] == 9
+        store = next(iter(town.esp.shops.stores.values()))
+        assert store.fields["is_syncing"] is True
+        cuts.watch(doors, town.program, [])
+        assert town.program.run("forward", town.config)["status"] == 0
+        assert store.fields["is_syncing"] is False
+
+
+def test_a_dry_run_writes_to_neither_side_and_counts_what_waits(town: cuts.Town) -> None:
+    with town.open() as doors:
+        ended = town.program.run("plan", town.config)
+        assert ended["status"] == 0
+        assert {call.method for door in doors.values() for call in door.calls} == {"GET"}
+        assert sum(row["writes"] for row in ended["result"]["writes"]) > 0
+    assert cuts.unbalanced(town.folder / "state" / "demo" / "state.duckdb") == []
+
+
+def test_counts_balance_also_with_rows_that_are_set_aside(town: cuts.Town) -> None:
+    for number in (1, 2, 3):  # imports and plugins leave such things behind
+        order = list(town.shop.shop.orders.values())[-number]
+        order.billing["email"], order.currency = f"broken{number}", "?"
+    town.shop.act_wait(1)
+    with town.open():
+        ended = town.program.run("forward", town.config)
+        assert ended["status"] == 6
+        orders = next(row for row in ended["result"]["read"] if row["entity"] == "orders of shop")
+        assert orders == {"entity": "orders of shop", "extracted": 12, "changed": 9, "unchanged": 0, "rejected": 3}
+    state = town.folder / "state" / "demo" / "state.duckdb"
+    assert cuts.unbalanced(state) == []
+    with duckdb.connect(str(state)) as database:
+        kept = database.execute("select count(distinct record_id), count(*) filter (where advice = '') from ops.rejected_rows")
+        assert kept.fetchone() == (3, 0)
+
+
+def test_no_call_is_made_while_the_state_is_open(town: cuts.Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, so that both can be watched."""
+    is_open, during = [0], list[str]()
+    really_open, really_send = State.open, httpx.Client.send
+
+    @contextlib.contextmanager
+    def watched(state: State) -> Iterator[Database]:
+        with really_open(state) as database:
+            is_open[0] += 1
+            try:
+                yield database
+            finally:
+                is_open[0] -= 1
+
+    def send(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
+        during.append(f"{request.method} {request.url.path}: {is_open[0]}")
+        return really_send(client, request, **options)
+
+    monkeypatch.setattr(State, "open", watched)
+    monkeypatch.setattr(httpx.Client, "send", send)
+    for module in (flows.forward, flows.reverse):
+        for name, value in list(vars(module).items()):
+            if type(value).__name__ == "Task":
+                monkeypatch.setattr(module, name, value.fn)
+    with town.open():
+        monkeypatch.setenv("SHOPSYNC_CONFIG", str(town.config))
+        flows.forward.forward.fn("demo")
+        small_world.second_day(town.shop, town.esp)
+        flows.forward.forward.fn("demo", full=True)
+        small_world.third_day(town.shop, town.esp)
+        flows.reverse.reverse.fn("demo")
+    assert len(during) > 100
+    assert [call for call in during if not call.endswith(": 0")] == []
