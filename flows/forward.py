@@ -25,9 +25,9 @@ def forward(connection: str, full: bool = False) -> dict[str, Any]:
         import_inbox(run)
         decided = merge_and_plan(run, "forward")
         load_esp(run, still_ours)
-        written = balance(run)
-        publish(run)
-        return report(run, decided, written)
+        done = report(run, decided, balance(run))
+    publish(run)
+    return done
 
 
 @flow(name="plan", flow_run_name="plan {connection}", persist_result=False)
@@ -39,5 +39,6 @@ def plan(connection: str, full: bool = False) -> dict[str, Any]:
             extract_shop(run, shop)
         import_inbox(run)
         decided = merge_and_plan(run)
-        publish(run)
-        return report(run, decided, decided["writes"])
+        done = report(run, decided, decided["writes"])
+    publish(run)
+    return done

@@ -23,6 +23,6 @@ def reverse(connection: str) -> dict[str, Any]:
         decided = merge_and_plan(run, "reverse")
         for shop in run.shops:
             push_back(run, shop, still_ours)
-        written = balance(run)
-        publish(run)
-        return report(run, decided, written)
+        done = report(run, decided, balance(run))
+    publish(run)
+    return done
