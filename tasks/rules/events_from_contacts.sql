@@ -9,7 +9,10 @@ with changed as (
         known.status as known_status,
         known.seen_at as known_seen_at,
         known.seen_at <= (select page.asked_at from page) as is_fresh,
-        greatest(known.changed_at, least(known.seen_at, incoming.changed_at)) as known_at
+        -- greatest and least pass over nulls: of somebody seen first there is no such time.
+        case
+            when known.address is not null then greatest(known.changed_at, least(known.seen_at, incoming.changed_at))
+        end as known_at
     from incoming_contacts as incoming
     left join esp.contacts as known on incoming.address = known.address
     where

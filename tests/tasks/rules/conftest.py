@@ -119,6 +119,9 @@ class Drawn:
         shown = sorted(tuple(_shown(value) for value in row) for row in found)
         assert shown == sorted(drawn), "\n" + "\n".join(" | ".join(row) for row in [tuple(names), *shown])
 
+    def add_events(self, model: str) -> None:
+        storage.add_events(self.database, rules.model(model), "run-1")
+
     def one(self, query: str) -> Any:
         row = self.database.execute(query).fetchone()
         return row[0] if row and len(row) == 1 else row
