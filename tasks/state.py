@@ -41,7 +41,6 @@ class State:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)  # also one that somebody made by hand
         self._lock = filelock.FileLock(folder / "state.lock")
-        self._is_current = False
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Database]:
@@ -52,11 +51,9 @@ class State:
                 database.execute("set TimeZone = 'UTC'")
                 database.execute(f"set memory_limit = '{MEMORY}'")
                 database.begin()
-                if not self._is_current:
-                    _migrate(database)
+                _migrate(database)
                 yield database
                 database.commit()
-                self._is_current = True
             except BaseException:
                 with contextlib.suppress(duckdb.Error):
                     database.rollback()
