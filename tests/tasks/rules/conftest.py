@@ -70,6 +70,12 @@ class Drawn:
         # Every relation with its real types, and empty.
         rules.build(database, (*rules.MERGE, *rules.PLAN))
 
+    def clear(self) -> None:
+        """Empty every relation, as before any test."""
+        for relation in (*TABLES, *MODELS, "settled_writes", *rules.MERGE, *rules.PLAN):
+            self.database.execute(f"delete from {relation}")
+        self.choose()
+
     def choose(self, **choices: Any) -> None:
         """What the merchant chose."""
         stores = [Store("shop", "store-1", "WooCommerce"), Store("second", "store-2", "Shopify")]
@@ -169,16 +175,17 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    """An empty state, open for the length of a test."""
-    with State(tmp_path / "state").open() as opened:
-        yield opened
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drawn]:
+    with State(tmp_path_factory.mktemp("drawn")).open() as opened:
+        yield Drawn(opened)
 
 
 @pytest.fixture
-def drawn(database: Database) -> Drawn:
-    return Drawn(database)
+def drawn(blank: Drawn) -> Drawn:
+    """One state file for all drawn tests, emptied before each."""
+    blank.clear()
+    return blank
 
 
 @pytest.fixture(scope="session")
