@@ -39,6 +39,7 @@ select
         decided.set_esp,
         decided.shop_event,
         decided.esp_event,
+        decided.esp_root,
         if(decided.esp_write = 'archive', decided.decision_id, null)
     ) as version
 from decided

@@ -375,6 +375,28 @@ def a_carried_opt_in_does_not_lift_the_new_addresss_own_opt_out(world: World, an
     assert world.esp_status(f"new.{anna}") == "unsubscribed"
     assert world.accounts["shop", anna].consent == "out"
 
+@story
+def a_complaint_is_for_good_however_often_the_esp_shows_subscribed_again(world: World, anna: str) -> Story:
+    """The same outcome is written again, since what it answers is new."""
+    yield from start(world, anna, "in", "subscribed")
+    world.at_esp(anna, "complained")
+    yield
+    for _ in range(2):
+        world.at_esp(anna, "subscribed")
+        yield
+        assert both_sides(world, anna) == ("unsubscribed", "out")
+
+
+@story
+def an_opt_out_of_one_shop_reaches_the_other_although_mail_bounces(world: World, anna: str) -> Story:
+    world.account(f"{anna}-2", anna, "in", shop="second")
+    yield from start(world, anna, "in", "subscribed")
+    world.at_esp(anna, "bounced")
+    yield
+    world.says(anna, "out")
+    yield
+    assert world.accounts["second", f"{anna}-2"].consent == "out"
+
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory, world_at: Callable[..., Any]) -> dict[str, BaseException | None]:
