@@ -6,6 +6,7 @@ beginning of time; a list is written with commas. Columns that a rule does not n
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -81,6 +82,9 @@ class Drawn:
         stores = [Store("shop", "store-1", "WooCommerce"), Store("second", "store-2", "Shopify")]
         merge.bind_run(self.database, "run-1", datetime(2026, 3, 1, tzinfo=UTC), Choices(**choices), stores)
 
+    def instant(self, cell: str) -> datetime:
+        return _instant(cell)
+
     def page(self, asked_at: str, answered_at: str | None = None) -> None:
         """When the page in hand was asked for and answered."""
         rules.bind_page(self.database, _instant(asked_at), _instant(answered_at or asked_at))
@@ -128,13 +132,27 @@ class Drawn:
     def add_events(self, model: str) -> None:
         storage.add_events(self.database, rules.model(model), "run-1")
 
+    def model(self, name: str) -> str:
+        return rules.model(name)
+
+    def md5(self, text: str) -> str:
+        return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+    def choose_guests(self) -> None:
+        """The connection writes a guest's opt-out to the newest order."""
+        self.database.execute("update stores set writes_to_guests = true")
+
     def one(self, query: str) -> Any:
         row = self.database.execute(query).fetchone()
         return row[0] if row and len(row) == 1 else row
 
 
 def _parse(text: str) -> tuple[list[str], list[tuple[str, ...]]]:
-    lines = [line.strip() for line in text.strip().splitlines() if set(line.strip()) - set("-+")]
+    lines = [
+        line.strip()
+        for line in text.strip().splitlines()
+        if line.strip() and not ("--" in line and set(line.strip()) <= set("-+ "))
+    ]
     cells = [tuple(cell.strip() for cell in line.split("|")) for line in lines]
     return list(cells[0]), cells[1:]
 

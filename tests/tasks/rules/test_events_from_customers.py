@@ -1,4 +1,4 @@
-"""events_from_customers: what a page of accounts says about consent, beside what we knew. The page: asked 03-01 12:00, took 5 s."""
+"""events_from_customers: what a page of accounts says, beside what we knew. The page: asked 03-01 12:00, took 5 s."""
 
 from __future__ import annotations
 

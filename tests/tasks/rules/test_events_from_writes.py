@@ -37,7 +37,7 @@ CASES = {
         "kind",
     ),
     "a guest's order that was told is the record of that order": (
-        'w1 | shop | consent | order:7 | a@x.example | e1 | {"order_id": "7", "status": "unsubscribed"} | acknowledged | 03-01 | -',
+        'w1 | shop | consent | order:7 | a@x.example | e1 | {"order_id": "7", "status": "unsubscribed"} | acknowledged | - | -',
         "record | kind\n order:7 | opted_out",
     ),
     "a write that was refused is no event": (

@@ -13,7 +13,9 @@ ESP_IN = "a | esp | subscribed | e1 | e1 | 02-03 | 02-03"
 ESP_OUT = "a | esp | unsubscribed | e1 | e1 | 02-03 | 02-03"
 
 
-def known(drawn: Any, *, shop: bool = True, contact: str | None = "subscribed", was_known: bool = False, ours: bool = False) -> None:
+def known(
+    drawn: Any, *, shop: bool = True, contact: str | None = "subscribed", was_known: bool = False, ours: bool = False
+) -> None:
     if shop:
         drawn.given("people", "address\n a")
     if was_known or shop:
@@ -132,7 +134,9 @@ def test_who_says_nothing_does_not_move_but_by_being_deleted(drawn: Any) -> None
     drawn.gives("facts", "shop_status | shop_moved\n deleted | yes")
 
 
-DECIDED = "address | decision_id | decided_at | shop_status | esp_status | esp_write | esp_acknowledged_at | shop_acknowledged_at"
+DECIDED = (
+    "address | decision_id | decided_at | shop_status | esp_status | esp_write | esp_acknowledged_at | shop_acknowledged_at"
+)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,8 @@ DECIDED = "address | decision_id | decided_at | shop_status | esp_status | esp_w
         ("a | d1 | 02-01 | subscribed | subscribed | status | - | 02-01", "first"),  # the ESP has not acknowledged
         ("a | d1 | 02-01 | subscribed | subscribed | - | 02-01 | -", "first"),  # the shop has not
         (
-            "a | d1 | 02-01 | subscribed | subscribed | - | 02-01 | 02-01\n a | d2 | 02-02 | absent | deleted | - | 02-02 | 02-02",
+            """a | d1 | 02-01 | subscribed | subscribed | - | 02-01 | 02-01
+               a | d2 | 02-02 | absent     | deleted    | - | 02-02 | 02-02""",
             "ongoing",  # nothing resets it
         ),
     ],

@@ -375,6 +375,7 @@ def a_carried_opt_in_does_not_lift_the_new_addresss_own_opt_out(world: World, an
     assert world.esp_status(f"new.{anna}") == "unsubscribed"
     assert world.accounts["shop", anna].consent == "out"
 
+
 @story
 def a_complaint_is_for_good_however_often_the_esp_shows_subscribed_again(world: World, anna: str) -> Story:
     """The same outcome is written again, since what it answers is new."""

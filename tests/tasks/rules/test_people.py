@@ -12,7 +12,10 @@ ACCOUNTS = """
     2           | anna@x.example  | ANNA@x.example  | Änne       | 02-05      | 01-01      | -
     3           | gone@x.example  | gone@x.example  | Gone       | 02-01      | 01-01      | 02-02
     4           | -               | -               | Nobody     | 02-01      | 01-01      | -"""
-ORDERS = "shop | order_id | customer_id | address | email | first_name | state | is_test | currency | total | refunded_total | ordered_at"
+ORDERS = (
+    "shop | order_id | customer_id | address | email | first_name | state | is_test | currency | total | refunded_total"
+    " | ordered_at"
+)
 
 
 @pytest.fixture

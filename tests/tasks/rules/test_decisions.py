@@ -1,0 +1,297 @@
+"""decisions, decided, broken_promises: the outcome for everybody, and what must never be among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+FACTS = "address | phase | shop_status | shop_moved | esp_status | esp_moved | time_order | contact_status | suppression"
+
+
+def decide(drawn: Any, facts: str, *, accounts: str = "", groups: str = "contact", **choices: Any) -> Any:
+    """Decide from drawn facts. Accounts: id and what it holds."""
+    if choices:
+        drawn.choose(**choices)
+    drawn.given("facts", f"{FACTS}\n{facts}")
+    drawn.given("memberships", f"address | groups\n a | {groups}")
+    drawn.given("people", "address | last_active_at\n a | 02-01")
+    drawn.given("shop.customers", f"customer_id | address | consent | bounced_at\n{accounts}")
+    drawn.build("accounts", "records_to_tell")
+    return drawn
+
+
+CASES = {
+    "an opt-out in the shop goes to the ESP": (
+        "a | ongoing | unsubscribed | yes | subscribed | no | shop_newer | subscribed | -",
+        "1 | a | out | -",
+        "6 | status | -",
+    ),
+    "an opt-out at the ESP goes to the shop": (
+        "a | ongoing | subscribed | no | unsubscribed | yes | esp_newer | unsubscribed | -",
+        "1 | a | in | -",
+        "6a | - | consent",
+    ),
+    "who is new is created": (
+        "a | first | subscribed | no | absent | no | unordered | - | -",
+        "1 | a | in | -",
+        "1 | create | -",
+    ),
+    "who was archived and comes back is restored, not created": (
+        "a | ongoing | subscribed | yes | absent | no | shop_newer | deleted | -",
+        "1 | a | in | -",
+        "1 | status | -",
+    ),
+    "who is deleted in the shop is archived": (
+        "a | ongoing | deleted | yes | subscribed | no | unordered | subscribed | -",
+        "",
+        "15 | archive | -",
+    ),
+    "who is gone on both sides needs nothing": (
+        "a | ongoing | deleted | yes | deleted | no | unordered | deleted | -",
+        "",
+        "16 | - | -",
+    ),
+    "an opt-out of somebody gone from the ESP needs no write there": (
+        "a | ongoing | subscribed | no | unsubscribed | yes | unordered | deleted | -",
+        "1 | a | in | -",
+        "6a | - | consent",
+    ),
+    "a guest has no account to tell": (
+        "a | ongoing | subscribed | no | unsubscribed | yes | esp_newer | unsubscribed | -",
+        "",
+        "6a | - | -",
+    ),
+    "an opt-in of the shop stays where it was given": (
+        "a | ongoing | subscribed | yes | unsubscribed | no | shop_newer | unsubscribed | -",
+        "1 | a | out | -",
+        "7a | status | -",
+    ),
+    "an opt-in at the ESP is told to the shop": (
+        "a | ongoing | unsubscribed | no | subscribed | yes | esp_newer | subscribed | -",
+        "1 | a | out | -",
+        "7 | - | consent",
+    ),
+    "an account that says out already is not told again": (
+        "a | ongoing | unsubscribed | yes | subscribed | yes | unordered | subscribed | -",
+        "1 | a | out | -",
+        "9a | status | -",
+    ),
+    "the other account of an address that opted out is told": (
+        "a | ongoing | unsubscribed | no | unsubscribed | no | unordered | unsubscribed | -",
+        "1 | a | out | -\n 2 | a | in | -",
+        "5b | - | consent",
+    ),
+    "an opt-out that followed to an address is told to the contact there": (
+        "a | ongoing | unsubscribed | no | unsubscribed | no | unordered | subscribed | -",
+        "1 | a | out | -",
+        "5b | status | -",
+    ),
+    "a bounce is written beside the consent": (
+        "a | ongoing | subscribed | no | not_subscribed | no | unordered | bounced | bounced",
+        "1 | a | in | -",
+        "S-bounced | - | bounce",
+    ),
+    "a bounce is written once": (
+        "a | ongoing | subscribed | no | not_subscribed | no | unordered | bounced | bounced",
+        "1 | a | in | 02-01",
+        "S-bounced | - | -",
+    ),
+    "a complaint unsubscribes in the shop": (
+        "a | ongoing | subscribed | yes | not_subscribed | no | shop_newer | complained | complained",
+        "1 | a | in | -",
+        "S-complained | - | consent",
+    ),
+    "a complaint unsubscribes at the ESP that shows subscribed again": (
+        "a | ongoing | unsubscribed | no | subscribed | yes | esp_newer | subscribed | complained",
+        "1 | a | out | -",
+        "S-complained | status | -",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_outcomes(drawn: Any, name: str) -> None:
+    facts, accounts, outcome = CASES[name]
+    decide(drawn, facts, accounts=accounts, groups="subscriber").gives(
+        "decisions", f"rule | esp_write | shop_write\n {outcome}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "writes"),
+    [
+        ("a | first | subscribed | no | absent | no | unordered | - | -", "-"),
+        ("a | ongoing | unsubscribed | yes | subscribed | no | shop_newer | subscribed | -", "status"),
+        ("a | ongoing | deleted | yes | subscribed | no | unordered | subscribed | -", "archive"),
+        ("a | ongoing | subscribed | yes | not_subscribed | no | unordered | not_subscribed | -", "status"),
+    ],
+    ids=["who is new is not added", "an opt-out is sent", "a deletion is sent", "who is there already is decided for"],
+)
+def test_the_choice_of_groups_limits_who_is_added_and_nothing_else(drawn: Any, facts: str, writes: str) -> None:
+    """7.3."""
+    drawn.choose(groups=("buyer",))
+    drawn.given("facts", f"{FACTS}\n{facts}")
+    drawn.given("memberships", "address | groups\n a | subscriber")
+    drawn.gives("decisions", f"esp_write\n {writes}")
+
+
+ASKED = "a | {phase} | subscribed | yes | {esp} | no | shop_newer | {contact} | -"
+
+
+@pytest.mark.parametrize(
+    ("esp", "contact", "opted_in", "loaded", "outcome"),
+    [
+        ("absent", "-", "02-20", "02-10", "pending"),  # a new explicit opt-in
+        ("absent", "-", "02-01", "02-10", "subscribed"),  # of the first load
+        ("absent", "-", "02-20", None, "subscribed"),  # in the first load
+        ("unsubscribed", "unsubscribed", "02-20", "02-10", "pending"),
+        ("not_subscribed", "not_subscribed", "02-20", "02-10", "pending"),
+        ("unsubscribed", "subscribed", "02-20", "02-10", "subscribed"),  # who is subscribed is not asked
+    ],
+)
+def test_double_opt_in_by_the_esp(drawn: Any, esp: str, contact: str, opted_in: str, loaded: str | None, outcome: str) -> None:
+    """2.8."""
+    drawn.choose(double_opt_in="esp", loaded_at=drawn.instant(loaded) if loaded else None)
+    drawn.given("facts", f"{FACTS} | shop_event\n{ASKED.format(phase='ongoing', esp=esp, contact=contact)} | e1")
+    drawn.given("memberships", "address | groups\n a | subscriber")
+    drawn.given("consent.events", f"event_id | address | kind | recorded_at\n e1 | a | opted_in | {opted_in}")
+    drawn.gives("decisions", f"set_esp\n {outcome}")
+    drawn.choose(double_opt_in="shop", loaded_at=drawn.instant(loaded) if loaded else None)
+    drawn.gives("decisions", "set_esp\n subscribed")
+
+
+def test_why_something_decided_is_not_written(drawn: Any) -> None:
+    drawn.choose(groups=("buyer",))
+    drawn.given(
+        "facts",
+        f"""{FACTS}
+        a | first   | subscribed | no | absent       | no | unordered | -            | -
+        b | ongoing | subscribed | no | unsubscribed | no | unordered | unsubscribed | -
+        c | ongoing | subscribed | no | subscribed   | no | unordered | subscribed   | -""",
+    )
+    drawn.given("memberships", "address | groups\n a | subscriber\n b | subscriber\n c | subscriber")
+    drawn.gives(
+        "decisions",
+        """address | skipped
+           a       | in none of the chosen groups, or older than the start date
+           b       | no record in the shop to write to
+           c       | -""",
+    )
+
+
+def test_a_case_that_no_rule_decides_stops_the_run(drawn: Any) -> None:
+    decide(drawn, "a | ongoing | subscribed | no | what | no | unordered | - | -")
+    drawn.gives("decisions", "rule | set_esp\n none | -")
+    drawn.build("decisions", "decided")
+    drawn.gives("broken_promises", "promise | address\n 12.9 | a")
+
+
+# decided: only what is new is written down.
+
+LAST = (
+    "address | decision_id | rule | set_esp | set_shop | phase | shop_status | shop_moved | esp_status | esp_moved"
+    " | time_order | decided_at"
+)
+
+
+def test_a_decision_that_says_the_same_is_the_last_one(drawn: Any) -> None:
+    drawn.given(
+        "decisions",
+        """address | rule | set_esp | set_shop | phase   | shop_status | shop_moved | esp_status | esp_moved | time_order
+           same    | 5    | keep    | keep     | ongoing | subscribed  | no         | subscribed | no        | unordered
+           moved   | 5    | keep    | keep     | ongoing | subscribed  | yes        | subscribed | no        | unordered
+           new     | 5    | keep    | keep     | ongoing | subscribed  | no         | subscribed | no        | unordered""",
+    )
+    same = "5 | keep | keep | ongoing | subscribed | no | subscribed | no | unordered"
+    drawn.given(
+        "merge.decisions",
+        f"""{LAST}
+        same  | d0 | 6 | keep | keep | ongoing | subscribed | no | subscribed | no | unordered | 02-01
+        same  | d1 | {same} | 02-02
+        moved | d2 | {same} | 02-02""",
+    )
+    drawn.gives(
+        "decided",
+        """address | is_same | esp_acknowledged_at | shop_acknowledged_at
+           same    | yes     | 03-01               | 03-01
+           moved   | no      | 03-01               | 03-01
+           new     | no      | 03-01               | 03-01""",
+    )
+    drawn.gives("decided", "decision_id\n d1", where="address = 'same'")
+
+
+def test_what_is_to_be_written_is_acknowledged_by_nobody_yet(drawn: Any) -> None:
+    drawn.given("decisions", "address | esp_write | shop_write\n a | status | -\n b | - | consent\n c | - | -")
+    drawn.gives(
+        "decided",
+        """address | esp_acknowledged_at | shop_acknowledged_at
+           a       | -                   | 03-01
+           b       | 03-01               | -
+           c       | 03-01               | 03-01""",
+    )
+
+
+# broken_promises: looked for from the events alone.
+
+EVENTS = "event_id | address | source | record | kind | actor | earliest_at | latest_at | as_of_at | caused_by"
+IN = "in | a | shop | order:7 | opted_in | self | 02-03 | 02-03 | 02-03 | -"
+
+PROMISES = {
+    "an opt-in alone": (IN, ""),
+    "an opt-in newer than the opt-out": (
+        f"{IN}\n out | a | esp | contact:a | opted_out | self | 02-01 | 02-02 | 02-02 | -",
+        "",
+    ),
+    "a tie": (f"{IN}\n out | a | esp | contact:a | opted_out | self | 02-01 | 02-03 | 02-02 | -", "12.1"),
+    "an opt-in older than the opt-out": (
+        f"{IN}\n out | a | esp | contact:a | opted_out | self | 02-04 | 02-04 | 02-04 | -",
+        "12.1",
+    ),
+    "no opt-in at all": ("out | b | esp | contact:b | opted_out | self | 02-01 | 02-01 | 02-01 | -", "12.1"),
+    "an opt-in that is newer than one of two opt-outs": (
+        f"""{IN}
+        out1 | a | esp  | contact:a  | opted_out | self | 02-01 | 02-02 | 02-02 | -
+        out2 | a | shop | customer:1 | opted_out | self | 02-01 | 02-09 | 02-09 | -""",
+        "12.1",
+    ),
+    "an opt-in that its record showed after the opt-out": (
+        """out | a | shop | customer:1 | opted_out | self | 02-01 | 02-05 | 02-05 | -
+           in  | a | shop | customer:1 | opted_in  | self | 02-04 | 02-06 | 02-06 | -""",
+        "",
+    ),
+    "our own write without an original": (
+        "in | a | esp | contact:a | opted_in | system | 02-03 | 02-03 | 02-03 | -",
+        "12.1",
+    ),
+    "a bounce": (f"{IN}\n b | a | esp | contact:a | bounced | self | 02-01 | 02-01 | 02-01 | -", "12.1"),
+    "a complaint, however old": (
+        f"{IN}\n c | a | esp | contact:a | complained | self | 01-01 | 01-01 | 01-01 | -",
+        "12.1",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    ["subscribed | keep | status | -", "pending | keep | create | -", "keep | subscribed | - | consent"],
+)
+@pytest.mark.parametrize("name", PROMISES)
+def test_nobody_becomes_subscribed_without_an_opt_in_newer_than_every_opt_out(drawn: Any, name: str, outcome: str) -> None:
+    events, broken = PROMISES[name]
+    drawn.given("consent.events", f"{EVENTS}\n{events}")
+    drawn.build("seen_after", "standing_events", "suppressions")
+    drawn.given("decided", f"address | rule | set_esp | set_shop | esp_write | shop_write\n a | 7 | {outcome}")
+    drawn.gives("broken_promises", f"promise\n{broken}")
+
+
+def test_whoever_is_not_written_to_breaks_nothing(drawn: Any) -> None:
+    drawn.given("consent.events", f"{EVENTS}\n out | a | esp | contact:a | opted_out | self | 02-04 | 02-04 | 02-04 | -")
+    drawn.given("decided", "address | rule | set_esp | set_shop | esp_write | shop_write\n a | 5 | keep | keep | - | -")
+    drawn.gives("broken_promises", "promise")
+
+
+def test_an_opt_out_of_the_shop_that_would_reach_neither_side(drawn: Any) -> None:
+    drawn.given("facts", "address | shop_status | time_order\n a | unsubscribed | unordered")
+    drawn.given("decided", "address | rule | set_esp | set_shop\n a | 7 | subscribed | keep")
+    drawn.gives("broken_promises", "promise\n 12.2")
