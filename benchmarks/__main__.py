@@ -55,7 +55,8 @@ select
 from shop.customers where consent is not null
 union all by name
 select
-    md5('esp' || address) as event_id, address, 'email' as channel, 'esp' as side, 'esp' as source, 'contact:' || address as record,
+    md5('esp' || address) as event_id, address, 'email' as channel,
+    'esp' as side, 'esp' as source, 'contact:' || address as record,
     case status when 'subscribed' then 'opted_in' else 'opted_out' end as kind, 'self' as actor, changed_at as earliest_at,
     changed_at as latest_at, changed_at as as_of_at, false as is_inferred, 'bench' as run_id, now() as recorded_at
 from esp.contacts where status in ('subscribed', 'unsubscribed')
