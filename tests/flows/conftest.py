@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -107,16 +109,19 @@ def _start(shared: Path) -> dict[str, object]:
 
 
 def _stop(pid: int) -> None:
-    os.kill(pid, 15)
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        try:
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                return
-        except ChildProcessError:  # another worker started it
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                return
+    """It is a child of the worker that started it, maybe another one, which reaps it when it ends itself."""
+    os.kill(pid, signal.SIGTERM)
+    until = time.monotonic() + 60
+    while _is_running(pid):
+        if time.monotonic() > until:
+            os.kill(pid, signal.SIGKILL)
         time.sleep(0.1)
-    os.kill(pid, 9)
+
+
+def _is_running(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == 0
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
