@@ -73,8 +73,9 @@ def says(
     database.execute(
         """
         insert into consent.events by name select
-            $1 as event_id, $2 as address, 'email' as channel, $3 as side, $3 as source, $4 as record, $5 as kind, 'self' as actor,
-            $6 as earliest_at, $6 as latest_at, $6 as as_of_at, false as is_inferred, 'run-0' as run_id, $7 as recorded_at
+            $1 as event_id, $2 as address, 'email' as channel, $3 as side, $3 as source, $4 as record, $5 as kind,
+            'self' as actor, $6 as earliest_at, $6 as latest_at, $6 as as_of_at,
+            false as is_inferred, 'run-0' as run_id, $7 as recorded_at
         """,
         [event_id, address, source, record, kind, at, datetime.now(UTC)],
     )
