@@ -7,15 +7,19 @@ from tasks.run import Run
 from tasks.state import fact, remember
 
 
-def recognise(run: Run, name: str) -> None:
-    """Stop when another shop answers than the one this connection was first synced with (behaviour 11.4)."""
+def recognise(run: Run, name: str, *, remembers: bool = True) -> None:
+    """Stop when another shop answers than the one this connection was first synced with (behaviour 11.4).
+
+    `remembers`: what is seen for the first time is written down; a mere look writes nothing.
+    """
     found = run.shops[name].fingerprint()
     with run.state.open() as database:
         known_home, known_id = (fact(database, f"fingerprint:{name}:{part}") for part in ("home", "id"))
         if known_home is None or (known_home == found.home == known_id and found.shop_id):
             # At first sight; or it shows an id of its own only now, after an update or with a better key.
-            remember(database, f"fingerprint:{name}:home", found.home)
-            remember(database, f"fingerprint:{name}:id", found.shop_id or found.home)
+            if remembers:
+                remember(database, f"fingerprint:{name}:home", found.home)
+                remember(database, f"fingerprint:{name}:id", found.shop_id or found.home)
             return
     if known_home != found.home:
         raise SetupError(
