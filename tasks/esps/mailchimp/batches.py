@@ -5,8 +5,10 @@ Facts: "Run async requests with the batch endpoint" (Mailchimp's guide) and the 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import logging
 import tarfile
 import time
 import zlib
@@ -20,8 +22,10 @@ import orjson
 from tasks.connector import Record, RefusedCall, TryLater
 from tasks.http import Answer
 
+log = logging.getLogger(__name__)
+
 MOST_OPERATIONS = 1000
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.02, 10.0, 1.4
 STUCK_AFTER = timedelta(days=1)
 """A batch that is unfinished after that long is not waited for: it may be another program's, and dead."""
 DOWNLOADS = 3
@@ -99,9 +103,10 @@ class Batches:
 
     def wait_until_idle(self) -> None:
         """Return when no batch of the account is at work any more, ours or another program's (nothing tells them apart)."""
-        for _ in self._patiently("the batches under way"):
+        for _ in self._patiently():
             if not any(self._unfinished()):
                 return
+        raise TryLater("Mailchimp has not finished the batches under way yet; run again later, they are waited for.")
 
     def _unfinished(self) -> Iterator[str]:
         seen = 0
@@ -117,36 +122,55 @@ class Batches:
             if not page or seen >= answer.json.get("total_items", 0):
                 return
 
-    def _finished(self, batch_id: str) -> str:
-        for _ in self._patiently("a batch"):
-            if self._get(batch_id)["status"] == "finished":
-                return batch_id
-        raise AssertionError("patience ends with TryLater")
+    def _finished(self, batch_id: str) -> Record:
+        for _ in self._patiently():
+            batch = self._get(batch_id)
+            if batch["status"] == "finished":
+                return batch
+        # What it holds was decided long ago: it must not be done behind our back, when something else may have been decided.
+        with contextlib.suppress(RefusedCall):  # it is gone
+            self._ask("DELETE", f"/batches/{batch_id}")
+        raise TryLater("Mailchimp did not finish a batch, so it was stopped; run again later, it is looked up first.")
 
     def _get(self, batch_id: str) -> Record:
-        answer: Record = self._ask("GET", f"/batches/{batch_id}", params={"fields": "id,status,response_body_url"}).json
-        return answer
+        try:
+            found: Record = self._ask("GET", f"/batches/{batch_id}", params={"fields": "id,status,response_body_url"}).json
+        except RefusedCall as refused:
+            if refused.status != 404:
+                raise
+            raise TryLater("Somebody stopped a batch at Mailchimp; run again later, it is looked up first.") from refused
+        return found
 
-    def _patiently(self, what: str) -> Iterator[None]:
-        pause, until = FIRST_PAUSE, time.monotonic() + self._longest.total_seconds()
-        while True:
+    def _patiently(self) -> Iterator[None]:
+        """Goes on as long as it is worth waiting, with a pause after each turn."""
+        until = time.monotonic() + self._longest.total_seconds()
+        for pause in pauses():
             yield
             if time.monotonic() + pause > until:
-                raise TryLater(f"Mailchimp has not finished {what} yet; run again later, it is looked up first.")
+                return
             time.sleep(pause)
-            pause = min(LONGEST_PAUSE, pause * 1.6)
 
-    def _results(self, batch_id: str) -> dict[str, Result]:
+    def _results(self, batch: Record) -> dict[str, Result]:
         """The archive of a finished batch. Its address lives for minutes only; each look at the batch gives a fresh one."""
         for _ in range(DOWNLOADS):
             try:
-                return _unpack(self._download(self._get(batch_id)["response_body_url"]))
+                return _unpack(self._download(batch["response_body_url"]))
             except RefusedCall as refused:
                 if refused.status not in {403, 404, 410}:
                     raise
-            except (OSError, EOFError, zlib.error, tarfile.TarError, orjson.JSONDecodeError):
-                continue
+            except (OSError, EOFError, zlib.error, tarfile.TarError, orjson.JSONDecodeError) as broken:
+                log.info("The results of a batch cannot be read (%s); fetching them again", type(broken).__name__)
+            batch = self._get(batch["id"])
         raise TryLater("Mailchimp's results of a batch cannot be fetched; run again later, they are looked up first.")
+
+
+def pauses() -> Iterator[float]:
+    """Seconds between two looks at a batch: a small one costs next to nothing, a large one at most two fifths more than its
+    own time, and none is asked for more than about twenty times in its first half minute."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(LONGEST_PAUSE, pause * GROWTH)
 
 
 def _unpack(archive: bytes) -> dict[str, Result]:

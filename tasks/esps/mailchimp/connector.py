@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from tasks.addresses import to_address
 from tasks.connector import EspCapabilities, Finding, Outcome, Page, Record, RefusedCall, SetupError, TryLater, Write
 from tasks.esps.mailchimp import words
-from tasks.esps.mailchimp.batches import Batches, Operation, Result
+from tasks.esps.mailchimp.batches import MOST_OPERATIONS, Batches, Operation, Result
 from tasks.esps.mailchimp.store import KINDS, OURS, Stores, body_of, path_of, set_up
 from tasks.esps.mailchimp.walk import MOST, pages
 from tasks.http import Answer, Api, Patience, Slots
@@ -37,14 +37,18 @@ class MailchimpSettings(BaseModel):
     ca_file: Path | None = None
 
 
+STATUSES_AT_ONCE = 500
+"""As many changes of status are made while we wait, the most that one call takes: a tick at checkout is there at once."""
+
+
 class Mailchimp:
     """One audience of a Mailchimp account.
 
     Side effects: which calls could subscribe somebody again or send mail, and why none of them is made by accident.
 
-    - A status is written by the kinds `create` and `status` alone, never by PUT of a member: `create` cannot touch who is there
-      already, `status` carries a decision. Only such a decision brings an archived contact back (what it was before archiving
-      cannot be read, so nothing else may).
+    - A status is written by the kinds `create` and `status` alone: `create` cannot touch who is there already, `status` carries
+      a decision, and nothing else. Only such a decision brings an archived contact back (what it was before archiving cannot
+      be read, so nothing else may).
     - `pending` sends a confirmation mail each time it is written: only when a decision says so. A `status` call whose answer
       got lost is therefore looked up and never repeated.
     - `opt_in_status: true` of an e-commerce customer: always false. False makes an address that the audience does not know a
@@ -61,8 +65,8 @@ class Mailchimp:
         webhooks=True,
         double_opt_in=True,
         writes=("status", "create", "profile", "tags", "archive", "product", "customer", "order"),
-        batch_size={"create": 500, "status": 500}
-        | dict.fromkeys(("profile", "tags", "archive", "product", "customer", "order"), 1000),
+        batch_size={"create": 500}
+        | dict.fromkeys(("status", "profile", "tags", "archive", "product", "customer", "order"), MOST_OPERATIONS),
         notes=(
             "People who unsubscribed themselves, bounced or complained come back only by confirming a mail (compliance state).",
             "The time of a status change is not stated, only that of the last edit; a contact shows at most 50 tags.",
@@ -219,7 +223,7 @@ class Mailchimp:
             return []
         if kind == "create":
             return self._create(writes)
-        if kind == "status":
+        if kind == "status" and len(writes) <= STATUSES_AT_ONCE:
             return list(self._send_members(kind, writes))
         if kind in KINDS:
             return words.outcomes(kind, writes, self._stores.send(kind, writes))
@@ -280,6 +284,11 @@ class Mailchimp:
 
     def _member_call(self, kind: str, write: Write) -> Operation:
         path = self._member(write)
+        if kind == "status":
+            # What POST /lists does with update_existing. PATCH knows no "transactional", and nobody reports that it restores.
+            body = words.consent_body(write.payload)
+            body["status_if_new"] = body["status"]
+            return Operation(write.write_id, "PUT", path, body, {"skip_merge_validation": "true"})
         if kind == "profile":
             # PATCH never creates a contact, leaves out every field that is not in its body, so the status too, and an archived
             # contact stays archived. PUT would create, and POST /lists takes no member without a status.
@@ -340,12 +349,4 @@ def _member_outcomes(writes: Sequence[Write], answer: Record) -> Iterator[Outcom
             if outcome := words.refused(write, words_of_it[0], " ".join(filter(None, words_of_it))):
                 yield outcome
         elif member := taken.get(address):
-            yield _taken(write, member)
-
-
-def _taken(write: Write, member: Record) -> Outcome:
-    if member.get("status") == "pending" and write.payload["status"] == "subscribed":
-        return Outcome(
-            write.write_id, "acknowledged", "pending", "The audience has double opt-in: the person must confirm by mail."
-        )
-    return Outcome(write.write_id, "acknowledged")
+            yield words.taken(write, member)

@@ -247,7 +247,7 @@ def _equal(found: Any, wanted: Any) -> bool:
     return bool(found == wanted) or (at is not None and moment(found) == at)
 
 
-# Refusals
+# Outcomes
 
 _REFUSALS: Final = (
     ("skipped", "exists", "already a list member|already in this list", "The audience has this contact already."),
@@ -268,6 +268,13 @@ _REFUSALS: Final = (
 _PASSING = re.compile("a lot of lists very recently", re.IGNORECASE)
 
 
+def taken(write: Write, found: Record) -> Outcome:
+    if write.payload.get("status") == "subscribed" and found.get("status") == "pending":
+        sentence = "The audience has double opt-in: the person must confirm by mail."
+        return Outcome(write.write_id, "acknowledged", "pending", sentence)
+    return Outcome(write.write_id, "acknowledged")
+
+
 def refused(write: Write, code: str, text: str) -> Outcome | None:
     """What a refusal of one record means; None when the same record may well pass later ("too many lists recently")."""
     if _PASSING.search(text):
@@ -285,7 +292,7 @@ def outcomes(kind: str, writes: Sequence[Write], results: dict[str, Result]) -> 
 
 def _outcome(kind: str, write: Write, result: Result) -> Outcome | None:
     if result.is_good:
-        return Outcome(write.write_id, "acknowledged")
+        return taken(write, result.body)
     if result.status == 404:
         return Outcome(write.write_id, "skipped", "gone", "Mailchimp does not know this record any more.")
     if result.status == 405 and kind == "archive":

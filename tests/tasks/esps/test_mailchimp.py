@@ -25,7 +25,8 @@ from sandbox.server import Door, Fault, Running, serve
 from schemas.esp import Contacts
 from tasks.connector import PROFILE_FIELDS, Outcome, Page, SetupError, TryLater, Write
 from tasks.esps import PLATFORMS
-from tasks.esps.mailchimp import Mailchimp, MailchimpSettings
+from tasks.esps.mailchimp import Mailchimp, MailchimpSettings, connector
+from tasks.esps.mailchimp.batches import Batches, Operation, pauses
 from tasks.esps.mailchimp.words import MERGE_FIELDS, holds, merge_values, usable_fields
 from tasks.http import Patience
 
@@ -545,6 +546,14 @@ def test_no_status_changes_but_by_status(serving: Callable[..., World], kind: st
     assert {m["merge_fields"]["FNAME"] for m in world.twin.state()["members"]} == {"New" if kind == "profile" else "Old"}
 
 
+@pytest.fixture(params=["at once", "in a batch"])
+def however_many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few statuses are written while we wait, many in a batch."""
+    if request.param == "in a batch":
+        monkeypatch.setattr(connector, "STATUSES_AT_ONCE", 0)
+
+
+@pytest.mark.usefixtures("however_many")
 def test_status_does_what_was_decided_and_no_more(esp: Mailchimp, world: World) -> None:
     world.load_each_status()
     world.twin.act_self_subscribe("self@example.com")
@@ -558,12 +567,21 @@ def test_status_does_what_was_decided_and_no_more(esp: Mailchimp, world: World) 
         "cleaned@example.com": "subscribed",
         "self@example.com": "subscribed",
         "admin@example.com": "subscribed",
+        "archived@example.com": "not_subscribed",
+        "gone@example.com": "subscribed",
+        "no address": "unsubscribed",
     }
-    outcomes = esp.send("status", [set_status(email, status) for email, status in decided.items()])
+    world.twin.act_self_subscribe("gone@example.com")
+    world.twin.act_delete_permanent("gone@example.com")
+    writes = [set_status(email, status) for email, status in decided.items()]
+    outcomes = esp.send("status", writes)
+    assert [o.write_id for o in outcomes] == [w.write_id for w in writes]
     compliance = ("skipped", "compliance")
     done = ("acknowledged", None)
-    assert states(outcomes) == [done, done, done, compliance, compliance, done]
+    ends = [done, done, done, compliance, compliance, done, done, ("skipped", "forgotten"), ("rejected", "invalid_address")]
+    assert states(outcomes) == ends
     assert "needs_confirmation" in str(outcomes[4].message)
+    assert world.state("archived@example.com")["status"] == "transactional"
     assert world.state("self@example.com")["status"] == "unsubscribed"
     assert world.state("cleaned@example.com")["status"] == "cleaned"
     assert world.state("transactional@example.com")["status"] == "subscribed"
@@ -866,13 +884,43 @@ def test_a_lost_answer_to_create_is_found_out_at_once(esp: Mailchimp, world: Wor
     assert world.state("there@example.com")["status"] == "unsubscribed"
 
 
+@pytest.mark.usefixtures("however_many")
 def test_a_lost_answer_to_status_is_never_repeated(esp: Mailchimp, world: World) -> None:
     """Between the two, the person may have said no."""
     world.load({"email": "a@example.com", "status": "transactional"})
-    world.door.faults = [Fault("drop_after", method="POST", path=f"/lists/{LIST_ID}$")]
+    world.door.faults = [Fault("drop_after", method="POST")]
+    writes = [set_status("a@example.com", "subscribed")]
     with pytest.raises(TryLater):
-        esp.send("status", [set_status("a@example.com", "subscribed")])
-    assert world.count("POST", f"/lists/{LIST_ID}$") == 1
+        esp.send("status", writes)
+    assert world.count("POST", "") == 1
+    assert all_done(esp.held("status", writes), writes)
+
+
+def test_a_batch_that_takes_too_long_is_stopped(serving: Callable[..., World]) -> None:
+    """Else it would carry out today's decision some day, over whatever was decided since."""
+    world = serving(batch_seconds=600)
+    world.load({"email": "a@example.com", "status": "transactional"})
+    esp = world.connect()
+    impatient = Batches(esp._ask, esp._api.download, longest=timedelta(0))
+    with pytest.raises(TryLater, match="it was stopped"):
+        impatient.run([Operation("w", "PUT", f"/lists/{LIST_ID}/members/a@example.com", {"status": "subscribed"})])
+    assert world.twin.state()["batches"] == []
+
+
+def test_a_batch_that_somebody_stopped_is_looked_up_later(serving: Callable[..., World]) -> None:
+    world = serving(batch_seconds=600)
+    world.door.before = lambda _, method, path: world.twin.batches.batches.clear() if "/batches/" in path else None
+    with pytest.raises(TryLater, match="stopped a batch"):
+        world.connect().send("profile", [profile("a@example.com", first_name="New")])
+
+
+def test_looks_at_a_batch_come_early_and_grow_rare() -> None:
+    waits = list(itertools.islice(pauses(), 60))
+    assert waits[0] < 0.05
+    assert waits == sorted(waits)
+    assert max(waits) <= 10
+    assert all(pause <= 0.02 + 0.4 * sum(waits[:number]) + 1e-9 for number, pause in enumerate(waits))
+    assert sum(waits[:20]) > 30
 
 
 def test_held_waits_for_what_is_under_way(serving: Callable[..., World]) -> None:
