@@ -55,6 +55,7 @@ class Connection(_Frozen):
     customers_since: date | None = None
     tag_prefix: str = ""
     customers_every_minutes: Annotated[float, Field(ge=0)] = 60
+    deletions_every_hours: Annotated[float, Field(ge=0)] = 24
     publish_every_minutes: Annotated[float, Field(ge=0)] = 0
     guards: Guards = Guards()
     switches: Switches = Switches()

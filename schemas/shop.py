@@ -12,7 +12,7 @@ from typing import Annotated
 import pandera.polars as pa
 import polars as pl
 
-from schemas.words import Consent, OrderState, words
+from schemas.words import Consent, DiscountKind, DiscountTarget, OptInLevel, OrderState, words
 
 Instant = Annotated[pl.Datetime, "us", "UTC"]
 Money = Annotated[pl.Decimal, 18, 4]
@@ -49,7 +49,14 @@ class Customers(pa.DataFrameModel):
         metadata={"advice": "Set consent_in and consent_out of this shop so that they list this value."},
     )
     consent_at: Instant = pa.Field(nullable=True, description="When consent last changed, where the platform states it.")
+    consent_level: str = pa.Field(
+        nullable=True, isin=words(OptInLevel), description="How sure the opt-in is, where the platform says."
+    )
     consent_raw: str = pa.Field(nullable=True, description="The value as the shop stores it: evidence.")
+    sms_consent: str = pa.Field(
+        nullable=True, isin=words(Consent), description="in, out or pending for text messages to `phone`; null: never ticked."
+    )
+    sms_consent_at: Instant = pa.Field(nullable=True, description="When it last changed, where the platform states it.")
     bounced_at: Instant = pa.Field(nullable=True, description="The hard bounce recorded beside the consent.")
     created_at: Instant = pa.Field(nullable=True, description="When the account was made.")
     updated_at: Instant = pa.Field(
@@ -119,4 +126,30 @@ class Products(pa.DataFrameModel):
     url: str = pa.Field(nullable=True, description="Page in the shop.")
     image_url: str = pa.Field(nullable=True, description="Main picture.")
     price: Money = pa.Field(nullable=True, description="Current price; null where the shop has none (variable products).")
+    updated_at: Instant = pa.Field(nullable=True, description="When the shop last changed it.")
+
+
+class PromoCodes(pa.DataFrameModel):
+    """One row per discount code that buyers can type in."""
+
+    shop: str = pa.Field(description="Name of the shop in the connection.")
+    promo_id: str = pa.Field(description="The shop's id of the discount that the code gives.", metadata={"advice": BAD_RECORD})
+    code: str = pa.Field(description="What buyers type in.", metadata={"advice": BAD_RECORD})
+    title: str = pa.Field(nullable=True, description="What the merchant calls it.")
+    kind: str = pa.Field(isin=words(DiscountKind), description="percentage or fixed.", metadata={"advice": BAD_RECORD})
+    target: str = pa.Field(
+        isin=words(DiscountTarget),
+        description="What gets cheaper: per_item, total or shipping.",
+        metadata={"advice": BAD_RECORD},
+    )
+    amount: Money = pa.Field(
+        ge=0, description="Of a percentage its share (0.15 is 15 %), else an amount.", metadata={"advice": BAD_RECORD}
+    )
+    currency: str = pa.Field(nullable=True, str_matches=r"^[A-Z]{3}$", description="Of a fixed amount; null for a percentage.")
+    is_active: bool = pa.Field(description="Buyers can use it now.")
+    starts_at: Instant = pa.Field(nullable=True, description="Not before; null: at any time.")
+    ends_at: Instant = pa.Field(nullable=True, description="Not after; null: without end.")
+    usage_limit: int = pa.Field(nullable=True, description="How often it may be used in all; null: without limit.")
+    used_count: int = pa.Field(nullable=True, description="How often it was used; may lag behind.")
+    url: str = pa.Field(nullable=True, description="A page that applies it.")
     updated_at: Instant = pa.Field(nullable=True, description="When the shop last changed it.")

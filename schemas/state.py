@@ -8,7 +8,7 @@ from __future__ import annotations
 import pandera.polars as pa
 
 from schemas.esp import Contacts
-from schemas.shop import Customers, Instant, OrderLines, Orders, Products
+from schemas.shop import Customers, Instant, OrderLines, Orders, Products, PromoCodes
 
 
 class _Seen(pa.DataFrameModel):
@@ -37,6 +37,10 @@ class StoredOrderLines(OrderLines):
 
 class StoredProducts(Products, _Seen):
     """One row per shop and product variant ever seen."""
+
+
+class StoredPromoCodes(PromoCodes, _Listed):
+    """One row per shop and discount code ever seen."""
 
 
 class StoredContacts(Contacts, _Listed):
@@ -172,6 +176,19 @@ class Cursors(pa.DataFrameModel):
     moved_at: Instant = pa.Field(description="When the cursor last moved.")
 
 
+class PrivacyRequests(pa.DataFrameModel):
+    """One row per request that came through a shop: what somebody wants to see or have erased, and whether it was done."""
+
+    source: str = pa.Field(description="Which shop.")
+    kind: str = pa.Field(description="export or erase.")
+    customer_id: str = pa.Field(nullable=True, description="The shop's id of the account.")
+    address: str = pa.Field(nullable=True, description="Whom it is about; null with no customer_id: everybody of the shop.")
+    delivery: int = pa.Field(description="Number of the webhook in the inbox.")
+    received_at: Instant = pa.Field(description="When it came.")
+    due_at: Instant = pa.Field(description="Until when it must be done: 30 days.")
+    done_at: Instant = pa.Field(nullable=True, description="Null: it waits.")
+
+
 class RejectedRows(pa.DataFrameModel):
     """One row per record and failed check: kept whole until it is corrected."""
 
@@ -199,6 +216,7 @@ TABLES: dict[str, type[pa.DataFrameModel]] = {
     "shop.orders": StoredOrders,
     "shop.order_lines": StoredOrderLines,
     "shop.products": StoredProducts,
+    "shop.promo_codes": StoredPromoCodes,
     "esp.contacts": StoredContacts,
     "consent.events": Events,
     "merge.addresses": Addresses,
@@ -208,6 +226,7 @@ TABLES: dict[str, type[pa.DataFrameModel]] = {
     "ops.runs": Runs,
     "ops.run_counts": RunCounts,
     "ops.cursors": Cursors,
+    "ops.privacy_requests": PrivacyRequests,
     "ops.rejected_rows": RejectedRows,
     "ops.facts": Facts,
 }

@@ -23,6 +23,9 @@ deleted: was there, is gone (archived counts as deleted).
 Consent = Literal["in", "out", "pending"]
 """What a shop's record says about consent now. Null: never ticked, which is neither yes nor no."""
 
+OptInLevel = Literal["single", "confirmed"]
+"""Whether the address itself confirmed the opt-in (double opt-in). Null: not known."""
+
 OrderState = Literal[
     "draft", "pending", "paid", "partially_refunded", "refunded", "cancelled", "cancelled_unpaid", "failed", "trashed"
 ]
@@ -30,6 +33,9 @@ PURCHASE_STATES: Final = ("pending", "paid", "partially_refunded", "refunded", "
 """The order states that make somebody a buyer (behaviour 7.1)."""
 
 Group = Literal["subscriber", "buyer", "contact"]
+
+DiscountKind = Literal["percentage", "fixed"]
+DiscountTarget = Literal["per_item", "total", "shipping"]
 
 WriteState = Literal["planned", "sent", "acknowledged", "skipped", "rejected"]
 """planned: decided · sent: handed to the network, answer not seen yet · acknowledged: the other side has it ·

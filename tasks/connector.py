@@ -7,7 +7,7 @@ a frame of `schemas`; sending takes writes and answers for each of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -117,17 +117,58 @@ class Fingerprint:
 
 
 @dataclass(frozen=True)
+class Webhook:
+    """One delivery that proved to come from the shop. `delivery_id` is the same when it is delivered again."""
+
+    topic: str
+    delivery_id: str | None
+    body: bytes
+
+
+@dataclass(frozen=True)
+class PrivacyRequest:
+    """What a person asks for through the shop: a copy of what we hold (`export`) or to be forgotten (`erase`).
+
+    `erase` without a person is about the whole shop, after it was disconnected.
+    """
+
+    kind: Literal["export", "erase"]
+    customer_id: str | None = None
+    email: str | None = None
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What a webhook is about. The accounts in it are read again by id: one that does not come back is gone."""
+
+    customer_ids: tuple[str, ...] = ()
+    request: PrivacyRequest | None = None
+
+
+@dataclass(frozen=True)
 class ShopCapabilities:
-    """What a shop platform can do. Flows ask these, never a platform's name."""
+    """What a shop platform can do. Flows ask these, never a platform's name. On the class: at best; on a shop: as set up.
+
+    `customers_changed_since`, `orders_changed_since`: reading what changed costs less than reading all · `bulk_export`: a first
+    sync reads no pages · `consent_times`: the shop states when consent changed (else we know only between which looks) ·
+    `deletions_visible`: reading what changed shows what was deleted too · `limits` is a sentence, `notes` are what the merchant
+    should know, each with its reason.
+    """
 
     customers_changed_since: bool
     orders_changed_since: bool
+    bulk_export: bool
+    consent_times: bool
+    sms_consent: bool
     consent_write_back: bool
     guest_consent_write_back: bool
     bounce_write_back: bool
+    create_customers: bool
+    promo_codes: bool
     webhooks: bool
     deletions_visible: bool
     batch_size: dict[str, int]
+    limits: str
     notes: tuple[str, ...] = ()
 
 
@@ -157,16 +198,20 @@ class Shop(Protocol):
 
     def fingerprint(self) -> Fingerprint: ...
 
+    def foresee(self, listings: Sequence[str]) -> None:
+        """This run will ask for all "customers", "orders" or "customer_ids": what takes the shop a while may start now."""
+        ...
+
     def customers(self, cursor: str | None = None) -> Iterator[Page]:
         """Every account (cursor None), or those changed since the cursor where the platform can tell."""
         ...
 
-    def customers_by_id(self, ids: Sequence[str]) -> Iterator[Page]:
-        """The accounts with these ids; one that does not come back does not exist."""
+    def customer_ids(self) -> Iterator[Page]:
+        """The id of every account as {"customer_id"}: who is missing from a complete listing may be gone."""
         ...
 
-    def customers_named(self, topic: str, body: bytes) -> list[str]:
-        """Ids of the accounts that a webhook of this topic tells about; empty for what it does not understand."""
+    def customers_by_id(self, ids: Sequence[str]) -> Iterator[Page]:
+        """The accounts with these ids; one that does not come back does not exist."""
         ...
 
     def orders(self, cursor: str | None = None) -> Iterator[Page]:
@@ -174,6 +219,27 @@ class Shop(Protocol):
         ...
 
     def products_by_id(self, ids: Sequence[str]) -> Iterator[Page]: ...
+
+    def promo_codes(self) -> Iterator[Page]:
+        """Every discount code that buyers can type in. Nothing where `capabilities.promo_codes` is false."""
+        ...
+
+    def webhook(self, headers: Mapping[str, str], body: bytes) -> Webhook | None:
+        """A delivery as it came in, or None when its signature does not fit: then nothing in it may be believed."""
+        ...
+
+    def notice(self, topic: str, body: bytes) -> Notice:
+        """What a webhook of this topic is about; an empty notice for what it does not understand."""
+        ...
+
+    def connect_webhooks(self, address: str) -> None:
+        """Have the shop send webhooks to this address; twice is as once. Ours are those that lead to the same path: those to
+        another host, and those that the shop gave up, are replaced."""
+        ...
+
+    def disconnect_webhooks(self, address: str) -> None:
+        """Take our webhooks out of the shop again, whatever host they lead to."""
+        ...
 
     def to_customers(self, records: Sequence[Record]) -> pl.DataFrame:
         """Shape accounts: one row per record in the same order, columns as `schemas.shop.Customers`."""
@@ -191,11 +257,17 @@ class Shop(Protocol):
         """Shape products: one row per variant, columns as `schemas.shop.Products`."""
         ...
 
+    def to_promo_codes(self, records: Sequence[Record]) -> pl.DataFrame:
+        """Shape discount codes, columns as `schemas.shop.PromoCodes`."""
+        ...
+
     def send(self, kind: str, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out writes of one kind, at most `batch_size[kind]` of them.
 
         `consent`: payload {"customer_id", "status": subscribed|unsubscribed, "at"}; a guest's has "order_id" instead.
         `bounce`: payload {"customer_id", "bounced_at", "reason"}.
+        `customer`: payload {"email", "first_name", "last_name", "status": subscribed|not_subscribed, "at"}; makes an
+        account and never changes one (then: skipped, code "exists"). Where `capabilities.create_customers`.
         """
         ...
 

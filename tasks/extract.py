@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,12 +10,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from schemas.esp import Contacts
-from schemas.shop import Customers, OrderLines, Orders, Products
+from schemas.shop import Customers, OrderLines, Orders, Products, PromoCodes
 from tasks import storage
 from tasks.connector import Page, Shop, TryLater
 from tasks.fingerprints import recognise
 from tasks.inbox import Inbox
 from tasks.run import Run
+from tasks.state import Database
 from tasks.storage import Stored
 from tasks.validate import Checked, check
 
@@ -49,43 +50,62 @@ def drain_esp(run: Run) -> None:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def extract_shop(run: Run, name: str) -> None:
-    """Fetch and store a shop's customers, orders and the products their lines point to."""
+    """Fetch and store a shop's customers, orders, the products their lines point to, and discount codes where asked for."""
     shop = run.shops[name]
     recognise(run, name)
-    listed = _customers(run, name, shop)
-    _orders(run, name, shop, were_listed=listed)
+    with run.state.open() as database:
+        whole = _read_whole(run, name, shop, database)
+    shop.foresee(whole)
+    if "customers" in whole or shop.capabilities.customers_changed_since:
+        _customers(run, name, shop, is_listing="customers" in whole)
+    if "customer_ids" in whole:
+        _customer_ids(run, name, shop)
+    _orders(run, name, shop, were_listed="customers" in whole)
+    if run.connection.switches.promo_codes and shop.capabilities.promo_codes:
+        _promo_codes(run, name, shop)
+
+
+def _read_whole(run: Run, name: str, shop: Shop, database: Database) -> list[str]:
+    """What this run reads all of: at first, when full, and now and then where nothing else shows what changed or is gone."""
+    can, chosen = shop.capabilities, run.connection
+    _, listed_at = storage.where_to_go_on(database, name, "customers")
+    _, ids_listed_at = storage.where_to_go_on(database, name, "customer_ids")
+    orders_cursor, _ = storage.where_to_go_on(database, name, "orders")
+
+    def is_due(last_at: datetime | None, every: timedelta) -> bool:
+        return run.full or last_at is None or run.started_at - last_at >= every
+
+    whole = ["orders"] if run.full or orders_cursor is None else []
+    how_often = timedelta.max if can.customers_changed_since else timedelta(minutes=chosen.customers_every_minutes)
+    if is_due(listed_at, how_often):
+        return ["customers", *whole]
+    looked_at = max(filter(None, (listed_at, ids_listed_at)), default=None)
+    if can.customers_changed_since and not can.deletions_visible:
+        whole += ["customer_ids"] if is_due(looked_at, timedelta(hours=chosen.deletions_every_hours)) else []
+    return whole
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def import_inbox(run: Run) -> None:
-    """Read again, by id, the accounts that webhooks told about; one that does not exist any more is gone."""
+    """Read again, by id, the accounts that webhooks told about; one that does not exist any more is gone. Keep what people ask
+    of us through their shop."""
     with run.state.open() as database:
         cursor, _ = storage.where_to_go_on(database, "inbox", "deliveries")
     deliveries = Inbox(run.state.folder).after(int(cursor or 0))
     for name, shop in run.shops.items():
-        named = {i for d in deliveries if d.source == name for i in shop.customers_named(d.topic, d.body)}
-        found: set[str] = set()
-        for page in shop.customers_by_id(sorted(named)) if named else ():
-            customers = checked_customers(shop, name, page)
-            found |= set(customers.good["customer_id"]) | set(customers.rejected["record_id"])
-            with run.state.open() as database:
-                storage.store(database, customers, page, run.run_id)
+        notices = [(d, shop.notice(d.topic, d.body)) for d in deliveries if d.source == name]
+        _ask_for(run, name, {i for _, notice in notices for i in notice.customer_ids})
         with run.state.open() as database:
-            gone = sorted(named - found)
-            storage.mark_gone(database, "customers", name, gone=gone, missing=[], run_id=run.run_id)
+            storage.keep_requests(database, name, [(d, notice.request) for d, notice in notices if notice.request])
     if deliveries:
         with run.state.open() as database:
             storage.move_cursor(database, "inbox", "deliveries", f"{deliveries[-1].number:020d}")
 
 
-def _customers(run: Run, name: str, shop: Shop) -> bool:
-    """Read customers: what changed, or everybody at first, when full, and when the last listing is old. True: everybody."""
+def _customers(run: Run, name: str, shop: Shop, *, is_listing: bool) -> None:
+    """Read customers: all of them, or those that changed."""
     with run.state.open() as database:
-        cursor, listed_at = storage.where_to_go_on(database, name, "customers")
-    is_old = listed_at is None or run.started_at - listed_at >= timedelta(minutes=run.connection.customers_every_minutes)
-    is_listing = run.full or listed_at is None or (is_old and not shop.capabilities.customers_changed_since)
-    if not is_listing and not shop.capabilities.customers_changed_since:
-        return False
+        cursor, _ = storage.where_to_go_on(database, name, "customers")
     began_at, total, proven, seen = datetime.now(UTC), Stored(), False, 0
     for page in chunks(shop.customers(None if is_listing else cursor)):
         proven, seen = proven or page.complete, seen + len(page.records)
@@ -94,31 +114,52 @@ def _customers(run: Run, name: str, shop: Shop) -> bool:
             storage.move_cursor(database, name, "customers", page.cursor)
         run.progress(f"customers from {name}", seen, page.announced)
     if is_listing and proven:
-        _conclude_listing(run, name, shop, began_at, is_empty=seen == 0)
+        with run.state.open() as database:
+            missing = storage.find_missing(database, "customers", name, began_at)
+        _conclude_listing(run, name, missing, is_empty=seen == 0)
+        with run.state.open() as database:
+            storage.move_cursor(database, name, "customers", None, listed_at=began_at)
     with run.state.open() as database:
         run.count(database, "extract", f"customers of {name}", vars(total))
-    return is_listing
 
 
-def _conclude_listing(run: Run, name: str, shop: Shop, began_at: datetime, *, is_empty: bool) -> None:
+def _customer_ids(run: Run, name: str, shop: Shop) -> None:
+    """Look who is gone, where reading what changed does not tell."""
+    began_at, proven, ids = datetime.now(UTC), False, set[str]()
+    for page in shop.customer_ids():
+        proven = proven or page.complete
+        ids |= {record["customer_id"] for record in page.records}
+        run.progress(f"customer ids from {name}", len(ids), page.announced)
+    if proven:
+        with run.state.open() as database:
+            missing = storage.find_unlisted(database, name, ids, began_at)
+        _conclude_listing(run, name, missing, is_empty=not ids)
+        with run.state.open() as database:
+            storage.move_cursor(database, name, "customer_ids", None, listed_at=began_at)
+
+
+def _conclude_listing(run: Run, name: str, missing: list[str], *, is_empty: bool) -> None:
     """Who is missing from a complete listing is asked for by id; who is not found then is gone (behaviour 12.8)."""
-    with run.state.open() as database:
-        missing = storage.find_missing(database, "customers", name, began_at)
     if is_empty and missing:
         raise TryLater(
             f"Shop {name} lists no customers although {len(missing)} are known: nothing is concluded from that. Look at "
             "the shop, then run again."
         )
+    _ask_for(run, name, missing)
+
+
+def _ask_for(run: Run, name: str, ids: Collection[str]) -> None:
+    """Read these accounts again; one that does not come back is gone."""
+    shop = run.shops[name]
     found: set[str] = set()
-    for page in shop.customers_by_id(missing) if missing else ():
+    for page in shop.customers_by_id(sorted(ids)) if ids else ():
         customers = checked_customers(shop, name, page)
         found |= set(customers.good["customer_id"]) | set(customers.rejected["record_id"])
         with run.state.open() as database:
             storage.store(database, customers, page, run.run_id)
-    with run.state.open() as database:
-        gone = [i for i in missing if i not in found]
-        storage.mark_gone(database, "customers", name, gone=gone, missing=[], run_id=run.run_id)
-        storage.move_cursor(database, name, "customers", None, listed_at=began_at)
+    if gone := sorted(set(ids) - found):
+        with run.state.open() as database:
+            storage.mark_gone(database, "customers", name, gone=gone, missing=[], run_id=run.run_id)
 
 
 def _orders(run: Run, name: str, shop: Shop, *, were_listed: bool) -> None:
@@ -168,6 +209,23 @@ def _products(run: Run, name: str, shop: Shop, ids: set[str]) -> Stored:
             total += storage.store(database, products, page, run.run_id)
         run.progress(f"products from {name}", total.extracted, len(ids))
     return total
+
+
+def _promo_codes(run: Run, name: str, shop: Shop) -> None:
+    """Read all discount codes; one that is missing from a complete listing for the second time is gone."""
+    began_at, total, proven = datetime.now(UTC), Stored(), False
+    for page in chunks(shop.promo_codes()):
+        frame = shop.to_promo_codes(page.records)
+        codes = check(frame, PromoCodes, page.records, source=name, entity="promo_codes", key="code")
+        proven = proven or page.complete
+        with run.state.open() as database:
+            total += storage.store(database, codes, page, run.run_id)
+        run.progress(f"discount codes from {name}", total.extracted, page.announced)
+    with run.state.open() as database:
+        if proven:
+            missing = storage.find_missing(database, "promo_codes", name, began_at)
+            storage.mark_gone(database, "promo_codes", name, gone=[], missing=missing, run_id=run.run_id)
+        run.count(database, "extract", f"discount codes of {name}", vars(total))
 
 
 def checked_customers(shop: Shop, name: str, page: Page) -> Checked:

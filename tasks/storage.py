@@ -5,14 +5,17 @@ Plain functions over an open database. Each may be given the same page twice wit
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
 from schemas.state import TABLES
 from tasks import rules
-from tasks.connector import Page
+from tasks.addresses import with_address
+from tasks.connector import Page, PrivacyRequest
+from tasks.inbox import Delivery
 from tasks.state import Database
 from tasks.validate import Checked
 
@@ -43,8 +46,12 @@ ENTITIES = {
     "customers": _Entity("shop.customers", ("shop", "customer_id"), ("events_carried", "events_from_customers")),
     "orders": _Entity("shop.orders", ("shop", "order_id"), ("events_from_orders",)),
     "products": _Entity("shop.products", ("shop", "product_id", "variant_id")),
+    "promo_codes": _Entity("shop.promo_codes", ("shop", "promo_id", "code")),
     "contacts": _Entity("esp.contacts", ("address",), ("events_from_contacts",)),
 }
+
+DUE_AFTER = timedelta(days=30)
+"""Within a month of a request it must be done (GDPR Art. 12(3); Shopify's page on its privacy webhooks says 30 days)."""
 
 AFRESH = {"missing_since": "null", "deleted_at": "null", "removed_by_us": "false", "written_at": "null"}
 """What a row that comes in says about the columns that only we keep; an update leaves `written_at` alone."""
@@ -208,6 +215,44 @@ def find_missing(database: Database, entity: str, source: str, listing_began_at:
             {"source": source, "began": listing_began_at},
         ).fetchall()
     ]
+
+
+def find_unlisted(database: Database, shop: str, listed: Collection[str], listing_began_at: datetime) -> list[str]:
+    """The accounts that a complete listing of ids begun at that time did not show, though they were there before it."""
+    rules.bind(database, "listed", pl.DataFrame({"customer_id": list(listed)}, schema={"customer_id": pl.String}))
+    return [
+        row[0]
+        for row in database.execute(
+            """
+            select customer_id from shop.customers anti join listed using (customer_id)
+            where shop = $shop and deleted_at is null and first_seen_at < $began
+            """,
+            {"shop": shop, "began": listing_began_at},
+        ).fetchall()
+    ]
+
+
+def keep_requests(database: Database, shop: str, requests: Sequence[tuple[Delivery, PrivacyRequest]]) -> None:
+    """Keep what people ask of us through this shop, each delivery once."""
+    if not requests:
+        return
+    asked = pl.DataFrame(
+        [
+            {
+                "source": shop,
+                "kind": request.kind,
+                "customer_id": request.customer_id,
+                "email": request.email,
+                "delivery": delivery.number,
+                "received_at": delivery.received_at,
+                "due_at": delivery.received_at + DUE_AFTER,
+            }
+            for delivery, request in requests
+        ],
+        schema_overrides={"customer_id": pl.String, "email": pl.String},
+    ).select(pl.exclude("email"), with_address(pl.col("email")))
+    rules.bind(database, "asked", asked)
+    database.execute("insert into ops.privacy_requests by name from asked anti join ops.privacy_requests using (delivery)")
 
 
 def mark_gone(database: Database, entity: str, source: str, *, gone: list[str], missing: list[str], run_id: str) -> None:

@@ -12,22 +12,20 @@ What shapes this file:
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
 import polars as pl
-from pydantic import BaseModel, ConfigDict, SecretStr, field_validator, model_validator
 
 from tasks.addresses import without_addresses
 from tasks.connector import (
     Finding,
     Fingerprint,
+    Notice,
     Outcome,
     Page,
     Record,
@@ -35,11 +33,14 @@ from tasks.connector import (
     SetupError,
     ShopCapabilities,
     TryLater,
+    Webhook,
     Write,
 )
 from tasks.http import Patience
-from tasks.shaping import dig, instant, raw, text
+from tasks.shaping import dig, identifier, instant, raw, text
+from tasks.shops.woocommerce import hooks
 from tasks.shops.woocommerce.check import check
+from tasks.shops.woocommerce.settings import WooCommerceSettings
 from tasks.shops.woocommerce.shapes import (
     BOUNCE_REASON,
     BOUNCED_AT,
@@ -49,6 +50,7 @@ from tasks.shops.woocommerce.shapes import (
     shape_order_lines,
     shape_orders,
     shape_products,
+    shape_promo_codes,
 )
 from tasks.shops.woocommerce.wire import PER_PAGE, KeyAuth, ShopApi
 
@@ -61,49 +63,11 @@ ORDER_FIELDS = (
     "date_modified_gmt,date_paid_gmt,line_items,coupon_lines,refunds,meta_data"
 )
 PRODUCT_FIELDS = "id,name,type,sku,permalink,images,price,variations,date_modified_gmt"
+COUPON_FIELDS = (
+    "id,code,amount,status,discount_type,description,free_shipping,date_expires_gmt,usage_count,usage_limit,email_restrictions,"
+    "date_created_gmt,date_modified_gmt"
+)
 VARIATION_FIELDS = "id,sku,permalink,image,price,attributes,date_modified_gmt"
-
-
-class WooCommerceSettings(BaseModel):
-    """One shop of a connection, as `shopsync.toml` describes it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    platform: Literal["woocommerce"] = "woocommerce"
-    url: str
-    consumer_key: SecretStr
-    consumer_secret: SecretStr
-    consent_meta_key: str | None = None
-    # The words come from Mailchimp for WooCommerce, which writes them beside 1 and 0 (its class User_Submit, read 2026-11).
-    consent_in: tuple[str, ...] = ("1", "yes", "true", "on", "subscribed")
-    consent_out: tuple[str, ...] = ("0", "no", "false", "off", "unsubscribed")
-    write_guest_consent: bool = False
-    ca_file: Path | None = None
-    base_url: str | None = None
-
-    @field_validator("url", "base_url")
-    @classmethod
-    def _address(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        site = re.sub(r"(/index\.php)?(/wp-json(/.*)?)?/*$", "", url.strip())
-        if urlsplit(site).scheme not in {"http", "https"} or not urlsplit(site).hostname or "@" in urlsplit(site).netloc:
-            raise ValueError("write the shop's address as https://shop.example, without keys in it")
-        return site
-
-    @field_validator("consent_in", "consent_out")
-    @classmethod
-    def _values(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        found = tuple(value.strip().lower() for value in values)
-        if not found or "" in found:
-            raise ValueError("list at least one value, and no empty one: empty means that the box was never ticked")
-        return found
-
-    @model_validator(mode="after")
-    def _distinct(self) -> WooCommerceSettings:
-        if both := set(self.consent_in) & set(self.consent_out):
-            raise ValueError(f"consent_in and consent_out share {', '.join(sorted(both))}: a value means one or the other")
-        return self
 
 
 class WooCommerce:
@@ -111,6 +75,33 @@ class WooCommerce:
 
     platform = "woocommerce"
     tag = "WooCommerce"
+    capabilities: ShopCapabilities = ShopCapabilities(
+        customers_changed_since=False,
+        orders_changed_since=True,
+        bulk_export=False,
+        consent_times=False,
+        sms_consent=False,
+        consent_write_back=True,
+        guest_consent_write_back=True,
+        bounce_write_back=True,
+        create_customers=False,
+        promo_codes=True,
+        webhooks=True,
+        deletions_visible=False,
+        batch_size={"consent": PER_PAGE, "bounce": PER_PAGE},
+        limits="none of its own; at most 2 calls at a time, for the sake of the shop's hosting",
+        notes=(
+            "Every sync lists all customer accounts, because WooCommerce cannot list those that changed.",
+            "Before WooCommerce 5.8 every sync lists all orders too, because orders cannot be listed by change there.",
+            "WooCommerce has no newsletter consent of its own: consent_meta_key names the field of the plugin that has.",
+            "Consent carries no time, because plugins store a bare value.",
+            "A guest's opt-out can be written only to an order (write_guest_consent), because guests have no account.",
+            "Contacts of the ESP do not become customers, because WooCommerce mails everybody who gets an account.",
+            "Deleted accounts are found by listing and asking by id, because WooCommerce keeps no list of deletions.",
+            "An order moved to the trash silently leaves the lists; its last known state stays.",
+            "The variations of a product cost one call a product, because there is no list across products.",
+        ),
+    )
 
     def __init__(self, settings: WooCommerceSettings, *, shop: str, limits: Path, patience: Patience | None = None) -> None:
         self._settings, self._shop = settings, shop
@@ -123,26 +114,12 @@ class WooCommerce:
             patience=patience,
             ca_file=settings.ca_file,
         )
+        self._webhook_secret = hooks.webhook_secret(settings.consumer_secret.get_secret_value().strip())
         can_write = settings.consent_meta_key is not None
-        self.capabilities = ShopCapabilities(
-            customers_changed_since=False,
-            orders_changed_since=True,
+        self.capabilities = replace(
+            type(self).capabilities,
             consent_write_back=can_write,
             guest_consent_write_back=can_write and settings.write_guest_consent,
-            bounce_write_back=True,
-            webhooks=True,
-            deletions_visible=False,
-            batch_size={"consent": PER_PAGE, "bounce": PER_PAGE},
-            notes=(
-                "Every sync lists all customer accounts, because WooCommerce cannot list those that changed.",
-                "Before WooCommerce 5.8 every sync lists all orders too, because orders cannot be listed by change there.",
-                "WooCommerce has no newsletter consent of its own: consent_meta_key names the field of the plugin that has.",
-                "Consent carries no time, because plugins store a bare value.",
-                "A guest's opt-out can be written only to an order (write_guest_consent), because guests have no account.",
-                "Deleted accounts are found by listing and asking by id, because WooCommerce keeps no list of deletions.",
-                "An order moved to the trash silently leaves the lists; its last known state stays.",
-                "The variations of a product cost one call a product, because there is no list across products.",
-            ),
         )
 
     def check(self) -> list[Finding]:
@@ -155,6 +132,9 @@ class WooCommerce:
         return Fingerprint(home.netloc.lower() + home.path.rstrip("/"), str(store_id) if store_id else None)
 
     # --- fetching
+
+    def foresee(self, listings: Sequence[str]) -> None:
+        """WooCommerce prepares nothing."""
 
     def customers(self, cursor: str | None = None) -> Iterator[Page]:  # noqa: ARG002 (no way to ask for changes)
         """Every account of somebody who may be a customer; `cursor` is of no use here.
@@ -175,18 +155,13 @@ class WooCommerce:
             record.get("role") not in STAFF or record.get("is_paying_customer") is True or self._consent.of(record) is not None
         )
 
+    def customer_ids(self) -> Iterator[Page]:
+        for page in self._api.walk("/customers", {"role": "all", "_fields": "id"}):
+            yield replace(page, records=[{"customer_id": identifier(record.get("id"))} for record in page.records])
+
     def customers_by_id(self, ids: Sequence[str]) -> Iterator[Page]:
         """Whoever exists comes back, staff too: an account that got another role is not deleted."""
         return self._api.by_id("/customers", ids, {"role": "all", "_fields": CUSTOMER_FIELDS})
-
-    def customers_named(self, topic: str, body: bytes) -> list[str]:
-        """The account in customer.* and the buyer in order.*. The body is made at delivery and may be an error or a bare id."""
-        try:
-            record = orjson.loads(body)
-        except orjson.JSONDecodeError:  # the form-encoded ping of a new webhook
-            return []
-        number = dig(record, {"customer": "id", "order": "customer_id"}.get(topic.partition(".")[0], ""))
-        return [str(number)] if isinstance(number, int) and number > 0 else []
 
     def orders(self, cursor: str | None = None) -> Iterator[Page]:
         """By time of change (naive UTC, to the second), up to the newest change at the start, so that it ends in a busy shop.
@@ -258,6 +233,27 @@ class WooCommerce:
                 return []
             raise
 
+    def promo_codes(self) -> Iterator[Page]:
+        """Coupons for everybody: one that is tied to addresses is nobody else's business."""
+        currency = self._api.currency()
+        for page in self._api.walk("/coupons", {"status": "any", "_fields": COUPON_FIELDS}):
+            public = [record | {"_currency": currency} for record in page.records if not record.get("email_restrictions")]
+            yield replace(page, records=public)
+
+    # --- webhooks
+
+    def webhook(self, headers: Mapping[str, str], body: bytes) -> Webhook | None:
+        return hooks.opened(headers, body, self._webhook_secret)
+
+    def notice(self, topic: str, body: bytes) -> Notice:
+        return hooks.notice(topic, body)
+
+    def connect_webhooks(self, address: str) -> None:
+        hooks.connect(self._api, address, self._webhook_secret)
+
+    def disconnect_webhooks(self, address: str) -> None:
+        hooks.disconnect(self._api, address)
+
     # --- writing
 
     def send(self, kind: str, writes: Sequence[Write]) -> list[Outcome]:
@@ -327,6 +323,9 @@ class WooCommerce:
 
     def to_products(self, records: Sequence[Record]) -> pl.DataFrame:
         return shape_products(records, self._shop)
+
+    def to_promo_codes(self, records: Sequence[Record]) -> pl.DataFrame:
+        return shape_promo_codes(records, self._shop, datetime.now(UTC))
 
 
 def _outcome(write: Write, row: Any, wanted: Mapping[str, str]) -> Outcome:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import orjson
 import polars as pl
 
-from schemas.shop import Customers, OrderLines, Orders, Products
+from schemas.shop import Customers, OrderLines, Orders, Products, PromoCodes
 from schemas.words import OrderState
 from tasks.addresses import with_address
 from tasks.connector import Record
@@ -75,7 +76,10 @@ def shape_customers(records: Sequence[Record], shop: str, consent: ConsentKey) -
         "phone": [text(dig(r, "billing", "phone")) for r in records],
         "customer_group": [text(dig(r, "role")) for r in records],
         "consent_at": [None] * len(records),
+        "consent_level": [None] * len(records),
         "consent_raw": [consent.of(r) for r in records],
+        "sms_consent": [None] * len(records),
+        "sms_consent_at": [None] * len(records),
         "bounced_at": [instant(meta(r, BOUNCED_AT)) for r in records],
         "created_at": [instant(dig(r, "date_created_gmt")) for r in records],
         "updated_at": [instant(dig(r, "date_modified_gmt")) for r in records],
@@ -172,6 +176,46 @@ def shape_products(records: Sequence[Record], shop: str) -> pl.DataFrame:
         "updated_at": [instant(dig(variation, "date_modified_gmt")) for _, variation in rows],
     }
     return frame(Products, columns)
+
+
+def shape_promo_codes(records: Sequence[Record], shop: str, now: datetime) -> pl.DataFrame:
+    """A coupon that only frees of shipping is 100 % off the shipping. WooCommerce has no date from which a coupon holds."""
+    discounts = [_discount(record) for record in records]
+    expiries = [instant(dig(r, "date_expires_gmt")) for r in records]
+    columns: dict[str, Sequence[Any]] = {
+        "shop": [shop] * len(records),
+        "promo_id": [identifier(dig(r, "id")) for r in records],
+        "code": [text(dig(r, "code")) for r in records],
+        "title": [text(dig(r, "description")) for r in records],
+        "kind": [kind for kind, _, _ in discounts],
+        "target": [target for _, target, _ in discounts],
+        "amount": [amount for _, _, amount in discounts],
+        "currency": [
+            text(dig(r, "_currency")) if kind == "fixed" else None for r, (kind, _, _) in zip(records, discounts, strict=True)
+        ],
+        "is_active": [
+            dig(r, "status") in {None, "publish"} and (expiry is None or expiry > now)
+            for r, expiry in zip(records, expiries, strict=True)
+        ],
+        "starts_at": [None] * len(records),
+        "ends_at": expiries,
+        "usage_limit": [whole(dig(r, "usage_limit")) for r in records],
+        "used_count": [whole(dig(r, "usage_count")) for r in records],
+        "url": [None] * len(records),
+        "updated_at": [instant(dig(r, "date_modified_gmt")) or instant(dig(r, "date_created_gmt")) for r in records],
+    }
+    return frame(PromoCodes, columns)
+
+
+def _discount(coupon: Record) -> tuple[str | None, str | None, Decimal | None]:
+    """Kind, target and amount. What plugins invent stays as it is, and validation rejects the row."""
+    amount, said = money(dig(coupon, "amount")), text(dig(coupon, "discount_type"))
+    if dig(coupon, "free_shipping") is True and not amount:
+        return "percentage", "shipping", Decimal(1)
+    kinds = {"percent": "percentage", "fixed_cart": "fixed", "fixed_product": "fixed"}
+    target = "per_item" if said == "fixed_product" else "total"
+    share = amount / 100 if said == "percent" and amount is not None else amount
+    return kinds.get(said or "", said), target, share
 
 
 def _email(value: Any) -> str | None:

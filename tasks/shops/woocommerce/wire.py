@@ -19,7 +19,7 @@ import httpx
 from tasks.connector import ConnectorError, Page, Record, RefusedCall, SetupError
 from tasks.http import Answer, Api, Patience, Slots
 from tasks.oauth import OAuth1
-from tasks.shaping import dig, identifier, whole
+from tasks.shaping import dig, identifier, text, whole
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,10 @@ class ShopApi:
             return {}
         found = dig(status, "environment")
         return found if isinstance(found, dict) else {}
+
+    def currency(self) -> str | None:
+        """The shop's own currency; of orders only they know it."""
+        return text(dig(self.call("GET", "/data/currencies/current", params={"_fields": "code"}).json, "code"))
 
     def get(self, path: str, params: Mapping[str, Any]) -> tuple[Answer, list[Record]]:
         answer = self.call("GET", path, params=params)

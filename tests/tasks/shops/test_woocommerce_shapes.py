@@ -226,7 +226,7 @@ def broken(draw: st.DrawFn, name: str) -> dict[str, Any]:
         inner = record[key]
         if isinstance(inner, dict) and inner and draw(st.booleans()):
             inner[draw(st.sampled_from(sorted(inner)))] = draw(JUNK)
-        elif isinstance(inner, list) and inner and isinstance(inner[0], dict) and draw(st.booleans()):
+        elif isinstance(inner, list) and inner and isinstance(inner[0], dict) and inner[0] and draw(st.booleans()):
             inner[0][draw(st.sampled_from(sorted(inner[0])))] = draw(JUNK)
         else:
             record[key] = draw(JUNK)
