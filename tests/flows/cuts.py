@@ -269,6 +269,7 @@ def run_day(town: Town, day: Day, cuts: Collection[Cut]) -> dict[str, Any]:
             left.remove(seen.fired or Cut("commit", **ended["died"]))
         if ended["status"] != 0:
             return {"problems": [f"the last run ended with {ended['status']}: {ended['message']}"], "kills": 0}
+        watch(doors, town.program, ())  # what comes now is no part of the day, and is not cut
         before, calls_before = len(town.esp.operations), len(doors["shop"].calls)
         again = town.program.run(day.flow, town.config)
         if again["status"] != 0:

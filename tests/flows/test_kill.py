@@ -33,5 +33,4 @@ def test_a_sync_that_is_killed_anywhere_is_healed_by_the_next_one(tmp_path: Path
         "the way back: uncut",
     ]
     cut = [case for case in cases if not case["case"].endswith("uncut")]
-    assert min(case["kills"] for case in cut) > 0
     assert sum(case["kills"] for case in cut) > 30
