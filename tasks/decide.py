@@ -15,7 +15,7 @@ from tasks.state import LOADED_AT, fact
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def merge_and_plan(run: Run, flow: str | None = None) -> dict[str, Any]:
-    """Decide for everybody and plan this flow's writes (both flows' when none is named).
+    """Decide for everybody and plan this flow's writes; in a dry run, which names none, those of both.
 
     Returns {"people", "decided", "transitions": [...], "writes": [{"target", "kind", "writes"}], "needs_confirmation"}.
     Raises BrokenPromiseError.
@@ -25,10 +25,9 @@ def merge_and_plan(run: Run, flow: str | None = None) -> dict[str, Any]:
         choices = run.choices(datetime.fromisoformat(loaded_at) if loaded_at else None)
         merge.bind_run(database, run.run_id, datetime.now(UTC), choices, run.stores())
         counts = merge.decide(database)
-        flows = [flow] if flow else ["forward", "reverse"]
-        for each in flows:
-            ledger.plan(database, each)
-        planned = [row for each in flows for row in ledger.planned(database, each)]
+        for each in [flow] if flow else ["forward", "reverse"]:
+            ledger.plan(database, each, is_dry=flow is None)
+        planned = ledger.planned(database, run.run_id)
         for row in planned:
             number = int(str(row["writes"]))  # it balances from here on, also when the run is killed
             run.count(database, "load", f"{row['kind']} to {row['target']}", {"planned": number, "waiting": number})

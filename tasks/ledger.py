@@ -21,22 +21,33 @@ NEEDS_CONTACT = ("profile", "tags", "customer", "order")
 """Kinds that would make a stranger a contact, or fail, where the contact itself was refused."""
 
 
-def plan(database: Database, flow: str) -> None:
-    """Write down what a flow has to write; what an earlier run planned and never sent is planned anew."""
+def plan(database: Database, flow: str, *, is_dry: bool = False) -> None:
+    """Write down what a flow has to write; what an earlier run planned and never sent is planned anew.
+
+    A dry run holds nobody's lease but its own: it replaces the plans of dry runs, and leaves those of runs at work alone.
+    """
     rules.build(database, rules.PLAN)
-    database.execute("delete from load.writes where state = 'planned' and flow = $1", [flow])
+    database.execute(
+        """
+        delete from load.writes
+        where
+            state = 'planned' and flow = $flow
+            and (not $is_dry or run_id in (select run_id from ops.runs where flow = 'plan'))
+        """,
+        {"flow": flow, "is_dry": is_dry},
+    )
     database.execute("insert into load.writes by name select * from writes_to_plan where flow = $1", [flow])
 
 
-def planned(database: Database, flow: str, run_id: str | None = None) -> list[dict[str, object]]:
-    """How many writes of which kind wait for being sent, per target."""
+def planned(database: Database, run_id: str) -> list[dict[str, object]]:
+    """How many writes of which kind a run has planned and not sent yet, per target."""
     return rows(
         database,
         """
         select target, kind, count(*) as writes from load.writes
-        where state = 'planned' and flow = $1 and run_id = coalesce($2, run_id) group by all order by all
+        where state = 'planned' and run_id = $1 group by all order by all
         """,
-        [flow, run_id],
+        [run_id],
     )
 
 
@@ -85,9 +96,9 @@ def outcomes(database: Database, run_id: str) -> list[dict[str, object]]:
     )
 
 
-def drop_unreachable(database: Database, kind: str) -> None:
-    """Skip planned writes that what was refused before them leaves in the air: a profile, an order or tags for somebody who is
-    no contact, an order of a customer whom the ESP's store did not take."""
+def drop_unreachable(database: Database, run_id: str, kind: str) -> None:
+    """Skip a run's planned writes that what was refused before them leaves in the air: a profile, an order or tags for somebody
+    who is no contact, an order of a customer whom the ESP's store did not take."""
     if kind not in NEEDS_CONTACT:
         return
     database.execute(
@@ -96,7 +107,7 @@ def drop_unreachable(database: Database, kind: str) -> None:
             state = 'skipped', code = 'no_contact', settled_at = $now,
             message = 'The person is not a contact there: its creation was refused or it left meanwhile.'
         where
-            state = 'planned' and target = 'esp' and kind = $kind
+            state = 'planned' and run_id = $run_id and target = 'esp' and kind = $kind
             and (
                 address not in (select address from esp.contacts where status <> 'deleted')
                 or (
@@ -106,12 +117,12 @@ def drop_unreachable(database: Database, kind: str) -> None:
                 )
             )
         """,
-        {"now": datetime.now(UTC), "kind": kind},
+        {"now": datetime.now(UTC), "run_id": run_id, "kind": kind},
     )
 
 
-def take(database: Database, target: str, kind: str, most: int) -> list[Write]:
-    """Mark the next planned writes of a kind as sent, opt-outs first, and return them.
+def take(database: Database, run_id: str, target: str, kind: str, most: int) -> list[Write]:
+    """Mark the next writes of a kind that a run has planned as sent, opt-outs first, and return them.
 
     A write that would subscribe somebody stays planned when a no of theirs arrived after it was planned (a long load, and the
     other flow goes on meanwhile): the next run decides with it.
@@ -119,7 +130,7 @@ def take(database: Database, target: str, kind: str, most: int) -> list[Write]:
     database.execute(
         """
         create or replace temp table taken as
-        from load.writes where state = 'planned' and target = $target and kind = $kind
+        from load.writes where state = 'planned' and run_id = $run_id and target = $target and kind = $kind
         and not (
             coalesce((payload ->> 'status') in ('subscribed', 'pending'), false)
             and exists (
@@ -132,7 +143,7 @@ def take(database: Database, target: str, kind: str, most: int) -> list[Write]:
         )
         order by (payload ->> 'status') is not distinct from 'unsubscribed' desc, key limit $most
         """,
-        {"target": target, "kind": kind, "most": most},
+        {"run_id": run_id, "target": target, "kind": kind, "most": most},
     )
     database.execute(
         "update load.writes set state = 'sent', sent_at = $1 where write_id in (select write_id from taken)",
@@ -141,7 +152,7 @@ def take(database: Database, target: str, kind: str, most: int) -> list[Write]:
     return _writes(database, "from taken order by (payload ->> 'status') is not distinct from 'unsubscribed' desc, key")
 
 
-def opt_ins_planned(database: Database, shop: str) -> list[str]:
+def opt_ins_planned(database: Database, run_id: str, shop: str) -> list[str]:
     """The accounts that a shop would be told are subscribed. Read and store them before the writes are taken: who opted out
     in the shop since it was read last keeps the opt-out, as `take` leaves such a write alone (behaviour 12.3)."""
     return [
@@ -150,10 +161,11 @@ def opt_ins_planned(database: Database, shop: str) -> list[str]:
             database,
             """
             select payload ->> 'customer_id' as customer_id from load.writes
-            where state = 'planned' and target = $1 and kind = 'consent' and (payload ->> 'status') = 'subscribed'
+            where
+                state = 'planned' and run_id = $1 and target = $2 and kind = 'consent' and (payload ->> 'status') = 'subscribed'
             order by all
             """,
-            [shop],
+            [run_id, shop],
         )
     ]
 

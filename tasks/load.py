@@ -38,7 +38,7 @@ def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
     and released also after a failure; what a killed run left held is released by the next one. A run that lost its lease
     releases nothing, since the one that took over may be loading history."""
     with run.state.open() as database:
-        planned = {str(row["kind"]): int(str(row["writes"])) for row in ledger.planned(database, "forward", run.run_id)}
+        planned = {str(row["kind"]): int(str(row["writes"])) for row in ledger.planned(database, run.run_id)}
         is_history = run.full or fact(database, LOADED_AT) is None
         was_held = fact(database, HELD) is not None
         currency = database.execute("select mode(currency order by currency) from shop.orders").fetchone()
@@ -83,9 +83,7 @@ def push_back(run: Run, name: str, still_ours: Callable[[], None]) -> None:
     recognise(run, name)
     with run.state.open() as database:
         planned = {
-            str(row["kind"]): int(str(row["writes"]))
-            for row in ledger.planned(database, "reverse", run.run_id)
-            if row["target"] == name
+            str(row["kind"]): int(str(row["writes"])) for row in ledger.planned(database, run.run_id) if row["target"] == name
         }
     _carry_out(run, name, run.shops[name], {k: planned[k] for k in SHOP_WRITES if k in planned}, still_ours)
 
@@ -95,9 +93,9 @@ def _carry_out(run: Run, target: str, connector: Esp | Shop, planned: dict[str, 
     for kind, number in planned.items():
         most, done = connector.capabilities.batch_size[kind], 0
         with run.state.open() as database:
-            still_ours()  # what another run has planned meanwhile is not ours to take
-            ledger.drop_unreachable(database, kind)
-            writes = ledger.take(database, target, kind, most)
+            still_ours()
+            ledger.drop_unreachable(database, run.run_id, kind)
+            writes = ledger.take(database, run.run_id, target, kind, most)
         while writes:
             still_ours()
             outcomes = connector.send(kind, writes)
@@ -106,7 +104,7 @@ def _carry_out(run: Run, target: str, connector: Esp | Shop, planned: dict[str, 
                 ledger.settle(database, outcomes, run.run_id)
             with run.state.open() as database:
                 still_ours()
-                writes = ledger.take(database, target, kind, most)
+                writes = ledger.take(database, run.run_id, target, kind, most)
             run.progress(f"{kind} to {target}", done, number)
 
 

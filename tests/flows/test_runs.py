@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cuts
@@ -40,6 +43,14 @@ def owned_by(town: cuts.Town, direction: str, run_id: str, beat_at: float) -> No
         )
 
 
+def second_config(town: cuts.Town) -> Path:
+    """Another file for the same connection and state: for a program that runs beside the first."""
+    urls = [f"http://127.0.0.1:{port}" for port in town.ports]
+    path = small_world.write_config(town.folder / "second", *urls, town.esp.key)
+    path.write_text(path.read_text().replace('data_dir = "state"', 'data_dir = "../state"'))
+    return path
+
+
 def test_a_second_forward_run_is_refused_and_a_reverse_run_is_not(town: cuts.Town) -> None:
     other = cuts.Program()
     ends: list[dict[str, Any]] = []
@@ -49,10 +60,7 @@ def test_a_second_forward_run_is_refused_and_a_reverse_run_is_not(town: cuts.Tow
         ends.append(other.run("reverse", elsewhere))
 
     with town.open() as doors:
-        elsewhere = small_world.write_config(
-            town.folder / "second", f"http://127.0.0.1:{town.ports[0]}", f"http://127.0.0.1:{town.ports[1]}", town.esp.key
-        )
-        elsewhere.write_text(elsewhere.read_text().replace('data_dir = "state"', 'data_dir = "../state"'))
+        elsewhere = second_config(town)
         thread = threading.Thread(target=meanwhile)
 
         def hold_the_first_run(number: int, method: str, path: str) -> None:
@@ -108,6 +116,39 @@ def test_a_dry_run_writes_to_neither_side_and_counts_what_waits(town: cuts.Town)
         assert {call.method for door in doors.values() for call in door.calls} == {"GET"}
         assert sum(row["writes"] for row in ended["result"]["writes"]) > 0
     assert cuts.unbalanced(town.folder / "state" / "demo" / "state.duckdb") == []
+
+
+def test_a_dry_run_beside_a_reverse_run_changes_nothing_for_it(town: cuts.Town) -> None:
+    other = cuts.Program()
+    ends: list[dict[str, Any]] = []
+
+    def meanwhile() -> None:
+        ends.append(other.run("plan", second_config(town)))
+        os.kill(town.program.pid, signal.SIGCONT)
+
+    def stop_the_run() -> None:
+        os.kill(town.program.pid, signal.SIGSTOP)
+        thread.start()
+
+    thread = threading.Thread(target=meanwhile)
+    with town.open() as doors:
+        assert town.program.run("forward", town.config)["status"] == 0
+        small_world.third_day(town.shop, town.esp)
+        # The reverse run has planned, and looks whether it is still the same shop.
+        with at_the_door(doors["shop"], "GET", "/wp-json/", stop_the_run):
+            reverse = town.program.run("reverse", town.config)
+        thread.join()
+        other.close()
+    (dry,) = ends
+    assert (dry["status"], reverse["status"]) == (0, 0)
+    written = {row["kind"]: row for row in reverse["result"]["writes"]}
+    assert written["consent"]["acknowledged"] > 3
+    assert all(row["planned"] == row["acknowledged"] + row["skipped"] for row in written.values())
+    state = town.folder / "state" / "demo" / "state.duckdb"
+    assert cuts.unbalanced(state) == []
+    with duckdb.connect(str(state)) as database:
+        runs = database.execute("select distinct run_id from load.writes where state = 'planned'").fetchall()
+    assert runs == [(dry["result"]["run_id"],)]
 
 
 def test_counts_balance_also_with_rows_that_are_set_aside(town: cuts.Town) -> None:

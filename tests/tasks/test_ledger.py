@@ -25,11 +25,15 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield opened
 
 
-def run(database: Database, run_id: str, *flows: str) -> None:
+def run(database: Database, run_id: str, *flows: str, is_dry: bool = False) -> None:
+    flow = "plan" if is_dry else flows[0]
+    database.execute(
+        "insert into ops.runs by name select $1 as run_id, $2 as flow, now() as started_at, 'p' as policy", [run_id, flow]
+    )
     merge.bind_run(database, run_id, datetime.now(UTC), Choices(), [Store("shop", "store-1", "WooCommerce")])
     merge.decide(database)
     for flow in flows:
-        ledger.plan(database, flow)
+        ledger.plan(database, flow, is_dry=is_dry)
 
 
 def account(database: Database, customer_id: str, address: str, consent: str | None) -> None:
@@ -86,7 +90,8 @@ def states(database: Database) -> dict[tuple[str, str], str]:
 
 
 def settle(database: Database, kind: str, state: str = "acknowledged", code: str | None = None, target: str = "esp") -> None:
-    writes = ledger.take(database, target, kind, 100)
+    (newest,) = database.execute("select max(run_id) from load.writes").fetchone() or ()
+    writes = ledger.take(database, newest, target, kind, 100)
     assert writes
     ledger.settle(database, [Outcome(w.write_id, state, code) for w in writes], "run-1")  # type: ignore[arg-type]
 
@@ -107,11 +112,11 @@ def test_planning_again_replaces_what_was_never_sent(database: Database) -> None
     run(database, "run-1", "forward")
     run(database, "run-2", "forward")
     assert rows(database, "select distinct run_id from load.writes") == [{"run_id": "run-2"}]
-    assert ledger.planned(database, "forward") == [
+    assert ledger.planned(database, "run-2") == [
         {"target": "esp", "kind": "create", "writes": 1},
         {"target": "esp", "kind": "tags", "writes": 1},
     ]
-    assert ledger.planned(database, "forward", "run-1") == []
+    assert ledger.planned(database, "run-1") == []
 
 
 def test_a_flow_leaves_the_other_flows_plan_alone(database: Database) -> None:
@@ -123,10 +128,30 @@ def test_a_flow_leaves_the_other_flows_plan_alone(database: Database) -> None:
     assert rows(database, "select run_id from load.writes where flow = 'reverse'") == [{"run_id": "run-1"}]
 
 
+@pytest.mark.parametrize("flow", ["forward", "reverse"])
+def test_a_dry_run_leaves_the_plan_of_a_run_at_work_alone_and_replaces_the_last_dry_run(database: Database, flow: str) -> None:
+    account(database, "1", ANNA, "in")
+    account(database, "2", BOB, None)
+    contact(database, BOB, "unsubscribed")
+    run(database, "run-1", flow)
+    mine = rows(database, "from load.writes where run_id = 'run-1' order by all")
+    run(database, "run-2", "forward", "reverse", is_dry=True)
+    run(database, "run-3", "forward", "reverse", is_dry=True)
+    assert rows(database, "from load.writes where run_id = 'run-1' order by all") == mine
+    assert ledger.planned(database, "run-2") == []
+    assert {str(row["target"]) for row in ledger.planned(database, "run-3")} == {"esp", "shop"}
+    target, kind = {"forward": ("esp", "create"), "reverse": ("shop", "consent")}[flow]
+    ledger.drop_unreachable(database, "run-1", "tags")
+    assert len(ledger.take(database, "run-1", target, kind, 10)) == 1
+    assert {row["state"] for row in rows(database, "from load.writes where run_id = 'run-3'")} == {"planned"}
+    run(database, "run-4", flow)
+    assert {row["target"] for row in rows(database, "from load.writes where run_id = 'run-3'")} == {"esp", "shop"} - {target}
+
+
 def test_what_is_under_way_is_not_planned_again(database: Database) -> None:
     account(database, "1", ANNA, "in")
     run(database, "run-1", "forward")
-    ledger.take(database, "esp", "create", 10)
+    ledger.take(database, "run-1", "esp", "create", 10)
     run(database, "run-2", "forward")
     assert states(database)["create", ANNA] == "sent"
     assert len(rows(database, "from load.writes where kind = 'create'")) == 1
@@ -150,15 +175,15 @@ def test_opt_outs_are_taken_first(database: Database) -> None:
         account(database, str(number), f"{number}@x.example", consent)
         contact(database, f"{number}@x.example", "not_subscribed")
     run(database, "run-1", "forward")
-    taken = [write.key for _ in range(3) for write in ledger.take(database, "esp", "status", 1)]
+    taken = [write.key for _ in range(3) for write in ledger.take(database, "run-1", "esp", "status", 1)]
     assert taken == ["2@x.example", "0@x.example", "1@x.example"]
-    assert ledger.take(database, "esp", "status", 1) == []
+    assert ledger.take(database, "run-1", "esp", "status", 1) == []
 
 
 def test_a_write_is_what_the_connector_needs(database: Database) -> None:
     account(database, "1", ANNA, "in")
     run(database, "run-1", "forward")
-    (write,) = ledger.take(database, "esp", "create", 10)
+    (write,) = ledger.take(database, "run-1", "esp", "create", 10)
     assert (write.key, write.known) == (ANNA, False)
     assert write.payload["status"] == "subscribed"
     assert write.payload["consent_at"] == "2026-01-01T00:00:00+00:00"
@@ -176,9 +201,12 @@ def test_a_no_that_arrived_after_planning_stops_the_write_that_would_subscribe(
     contact(database, BOB, "not_subscribed")
     run(database, "run-1", "forward")
     says(database, "late", ANNA, "esp", f"contact:{ANNA}", kind, at=datetime.now(UTC))
-    taken = {write.key for write in ledger.take(database, "esp", "status", 10)}
+    taken = {write.key for write in ledger.take(database, "run-1", "esp", "status", 10)}
     assert taken == ({ANNA, BOB} if is_taken else {BOB})
-    assert {write.key for write in ledger.take(database, "esp", "profile", 10)} == {ANNA, BOB}  # says nothing about consent
+    assert {write.key for write in ledger.take(database, "run-1", "esp", "profile", 10)} == {
+        ANNA,
+        BOB,
+    }  # says nothing about consent
 
 
 def test_accounts_to_look_at_again_before_they_are_told_subscribed(database: Database) -> None:
@@ -187,8 +215,8 @@ def test_accounts_to_look_at_again_before_they_are_told_subscribed(database: Dat
     account(database, "2", BOB, None)
     contact(database, BOB, "unsubscribed")
     run(database, "run-1", "reverse")
-    assert ledger.opt_ins_planned(database, "shop") == ["1"]
-    assert ledger.opt_ins_planned(database, "second") == []
+    assert ledger.opt_ins_planned(database, "run-1", "shop") == ["1"]
+    assert ledger.opt_ins_planned(database, "run-1", "second") == []
 
 
 # Settling
@@ -207,7 +235,7 @@ def test_an_acknowledged_creation_is_held_known_and_an_event_of_ours(database: D
     assert copy == [{"kind": "opted_in", "actor": "system", "caused_by": "s1", "latest_at": LONG_AGO}]
     settle(database, "tags")
     run(database, "run-2", "forward", "reverse")
-    assert ledger.planned(database, "forward") + ledger.planned(database, "reverse") == []  # the profile went with the creation
+    assert ledger.planned(database, "run-2") == []  # the profile went with the creation
 
 
 @pytest.mark.parametrize(
@@ -237,7 +265,7 @@ def test_a_decision_for_two_accounts_is_carried_out_when_both_have_it(database: 
     contact(database, ANNA, "unsubscribed")
     run(database, "run-1", "reverse")
     for is_done in (False, True):
-        (write,) = ledger.take(database, "shop", "consent", 1)
+        (write,) = ledger.take(database, "run-1", "shop", "consent", 1)
         ledger.settle(database, [Outcome(write.write_id, "acknowledged")], "run-1")
         assert decision(database)["shop"] is is_done
     assert rows(database, "select distinct consent from shop.customers") == [{"consent": "out"}]
@@ -253,7 +281,7 @@ def test_an_acknowledged_archiving_is_ours(database: Database) -> None:
     assert rows(database, "select status, removed_by_us from esp.contacts") == [{"status": "deleted", "removed_by_us": True}]
     assert rows(database, "select actor from consent.events where kind = 'deleted'") == [{"actor": "system"}]
     run(database, "run-3", "forward")
-    assert ledger.planned(database, "forward") == []
+    assert ledger.planned(database, "run-3") == []
 
 
 def test_a_bounce_is_written_beside_the_consent(database: Database) -> None:
@@ -264,7 +292,7 @@ def test_a_bounce_is_written_beside_the_consent(database: Database) -> None:
     settle(database, "bounce", target="shop")
     assert rows(database, "select consent, bounced_at from shop.customers") == [{"consent": "in", "bounced_at": LONG_AGO}]
     run(database, "run-2", "reverse")
-    assert ledger.planned(database, "reverse") == []
+    assert ledger.planned(database, "run-2") == []
 
 
 def test_tags_are_added_and_taken_away_and_others_left(database: Database) -> None:
@@ -285,7 +313,7 @@ def test_settling_nothing_changes_nothing(database: Database) -> None:
 def test_the_last_of_two_outcomes_of_one_write_counts(database: Database) -> None:
     account(database, "1", ANNA, "in")
     run(database, "run-1", "forward")
-    (write,) = ledger.take(database, "esp", "create", 1)
+    (write,) = ledger.take(database, "run-1", "esp", "create", 1)
     ledger.settle(database, [Outcome(write.write_id, "rejected"), Outcome(write.write_id, "acknowledged")], "run-1")
     assert states(database)["create", ANNA] == "acknowledged"
 
@@ -297,7 +325,7 @@ def test_what_was_sent_and_never_heard_of_is_looked_up(database: Database) -> No
     account(database, "1", ANNA, "in")
     account(database, "2", BOB, "in")
     run(database, "run-1", "forward")
-    ledger.take(database, "esp", "create", 10)
+    ledger.take(database, "run-1", "esp", "create", 10)
     ((key, writes),) = ledger.unsettled(database, "forward").items()
     assert key == ("esp", "create")
     assert ledger.unsettled(database, "reverse") == {}
@@ -322,10 +350,10 @@ def test_tags_for_whom_the_esp_refused_are_not_sent(database: Database) -> None:
     account(database, "1", ANNA, "in")
     account(database, "2", BOB, "in")
     run(database, "run-1", "forward")
-    for write in ledger.take(database, "esp", "create", 10):
+    for write in ledger.take(database, "run-1", "esp", "create", 10):
         state: Any = "acknowledged" if write.key == ANNA else "rejected"
         ledger.settle(database, [Outcome(write.write_id, state)], "run-1")
-    ledger.drop_unreachable(database, "tags")
+    ledger.drop_unreachable(database, "run-1", "tags")
     assert states(database)["tags", BOB] == "skipped"
     assert states(database)["tags", ANNA] == "planned"
     (row,) = [row for row in ledger.outcomes(database, "run-1") if row["kind"] == "tags"]
@@ -338,7 +366,7 @@ def test_consent_is_never_dropped(database: Database) -> None:
     run(database, "run-1", "forward")
     before = states(database)
     for kind in ("create", "status", "archive", "consent", "bounce"):
-        ledger.drop_unreachable(database, kind)
+        ledger.drop_unreachable(database, "run-1", kind)
     assert states(database) == before
 
 
@@ -347,7 +375,7 @@ def test_counts_of_a_run_balance(database: Database) -> None:
         account(database, str(number), f"{number}@x.example", "in")
     run(database, "run-1", "forward")
     states_: list[Any] = ["acknowledged", "skipped", "rejected"]
-    for write, state in zip(ledger.take(database, "esp", "create", 4), states_, strict=False):
+    for write, state in zip(ledger.take(database, "run-1", "esp", "create", 4), states_, strict=False):
         ledger.settle(database, [Outcome(write.write_id, state)], "run-1")
     (row,) = [row for row in ledger.outcomes(database, "run-1") if row["kind"] == "create"]
     assert row == {
@@ -367,4 +395,4 @@ def test_a_run_that_planned_long_ago_still_knows_what_arrived_since(database: Da
     contact(database, ANNA, "unsubscribed")
     says(database, "tick", ANNA, "shop", "order:7", "opted_in", at=LONG_AGO + timedelta(days=1))
     run(database, "run-1", "forward")
-    assert [write.payload["status"] for write in ledger.take(database, "esp", "status", 10)] == ["subscribed"]
+    assert [write.payload["status"] for write in ledger.take(database, "run-1", "esp", "status", 10)] == ["subscribed"]

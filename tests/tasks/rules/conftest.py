@@ -341,8 +341,7 @@ class World:
         for shop in self.shops:
             self.read_shop(shop)
         with self.opened() as database:
-            self._decide(database, "forward", "reverse")
-            return ledger.planned(database, "forward") + ledger.planned(database, "reverse")
+            return ledger.planned(database, self._decide(database, "forward", "reverse"))
 
     def read_esp(self) -> None:
         records = [
@@ -405,9 +404,9 @@ class World:
     def _decide_and_carry_out(self, flow: str, between: Callable[[], None] | None) -> list[tuple[str, str, str]]:
         with self.opened() as database:
             run_id = self._decide(database, flow)
-            planned = ledger.planned(database, flow)
+            planned = ledger.planned(database, run_id)
         if flow == "reverse":
-            self._read_again()
+            self._read_again(run_id)
         if between:
             between()
         done: list[tuple[str, str, str]] = []
@@ -428,11 +427,11 @@ class World:
             ledger.plan(database, flow)
         return run_id
 
-    def _read_again(self) -> None:
+    def _read_again(self, run_id: str) -> None:
         """Whom a shop would be told to be subscribed is looked at once more: they may have opted out there meanwhile."""
         for shop in self.shops:
             with self.opened() as database:
-                ids = ledger.opt_ins_planned(database, shop)
+                ids = ledger.opt_ins_planned(database, run_id, shop)
             accounts = {i: self.accounts[shop, i] for i in ids if (shop, i) in self.accounts}
             if accounts:
                 page = self._page()
@@ -441,10 +440,10 @@ class World:
     def _carry_out(self, target: str, kind: str, run_id: str) -> list[tuple[str, str, str]]:
         done = []
         with self.opened() as database:
-            ledger.drop_unreachable(database, kind)
+            ledger.drop_unreachable(database, run_id, kind)
         while True:
             with self.opened() as database:
-                writes = ledger.take(database, target, kind, 50)
+                writes = ledger.take(database, run_id, target, kind, 50)
             if not writes:
                 return done
             self.wait(seconds=1)
