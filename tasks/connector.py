@@ -285,7 +285,8 @@ class Esp(Protocol):
     def check(self) -> list[Finding]: ...
 
     def prepare(self, store: Record) -> None:
-        """Make what loads need: missing profile fields, the store {"store_id", "name", "domain", "currency", "platform"}.
+        """Make what loads need: missing profile fields, the store {"store_id", "name", "domain", "former_domains", "currency",
+        "platform"}. A store that still has a former domain gets the new one.
 
         Raises SetupError when a store of this id belongs to another shop.
         """

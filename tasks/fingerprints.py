@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.connector import SetupError
 from tasks.run import Run
-from tasks.state import fact, remember
+from tasks.state import Database, fact, remember
 
 
 def recognise(run: Run, name: str, *, remembers: bool = True) -> None:
@@ -39,11 +39,19 @@ def recognise(run: Run, name: str, *, remembers: bool = True) -> None:
 
 
 def forget(run: Run, name: str) -> None:
-    """The merchant says that this shop has moved: the next look remembers what it finds.
+    """The merchant says that this shop has moved: the next look remembers what it finds, and what it was is a former home.
 
     Raises SetupError for a shop that the connection does not have.
     """
     if name not in run.shops:
         raise SetupError(f"connection {run.name} has no shop {name!r}; it has {', '.join(run.shops)}.")
     with run.state.open() as database:
+        if home := fact(database, f"fingerprint:{name}:home"):
+            remember(database, f"former:{name}:{home}", home)
         database.execute("delete from ops.facts where starts_with(name, $1)", [f"fingerprint:{name}:"])
+
+
+def former_homes(database: Database, name: str) -> list[str]:
+    """Where this shop was before the moves that the merchant accepted: what is known there by such an address is its own."""
+    found = database.execute("select value from ops.facts where starts_with(name, $1) order by all", [f"former:{name}:"])
+    return [home for (home,) in found.fetchall()]

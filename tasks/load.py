@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks import ledger
 from tasks.connector import Esp, Shop
-from tasks.fingerprints import recognise
+from tasks.fingerprints import former_homes, recognise
 from tasks.run import Run
 from tasks.state import LOADED_AT, fact, remember
 
@@ -41,6 +41,7 @@ def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
         planned = {str(row["kind"]): int(str(row["writes"])) for row in ledger.planned(database, run.run_id)}
         is_history = run.full or fact(database, LOADED_AT) is None
         was_held = fact(database, HELD) is not None
+        former = {name: former_homes(database, name) for name in run.shops}
         currency = database.execute("select mode(currency order by currency) from shop.orders").fetchone()
     still_ours()
     if planned or is_history:
@@ -51,6 +52,7 @@ def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
                     "store_id": store.store_id,
                     "name": f"{run.name} {store.shop}" if len(run.shops) > 1 else run.name,
                     "domain": shop.fingerprint().home,
+                    "former_domains": former[store.shop],
                     "currency": (currency and currency[0]) or "EUR",
                     "platform": shop.platform,
                 }

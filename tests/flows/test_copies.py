@@ -67,11 +67,12 @@ def test_the_shop_itself_goes_on_after_a_copy_was_refused(town: cuts.Town) -> No
         assert town.program.run("forward", town.config)["status"] == 0
 
 
-def test_a_real_move_is_accepted_by_name(town: cuts.Town, command: Any) -> None:
+@pytest.mark.parametrize("move", [moved, replaced])
+def test_a_real_move_is_accepted_by_name(town: cuts.Town, command: Any, move: Callable[[cuts.Town], cuts.Town]) -> None:
     with town.open():
         assert town.program.run("forward", town.config)["status"] == 0
     town.esp.act_self_unsubscribe(small_world.address(11))
-    new = replaced(town)
+    new = move(town)
     with new.open() as doors:
         refused = command("check", "demo")
         assert (refused.returncode, "--accept-move shop" in refused.stdout) == (2, True)
@@ -83,6 +84,10 @@ def test_a_real_move_is_accepted_by_name(town: cuts.Town, command: Any) -> None:
         assert new.program.run("reverse", new.config)["status"] == 0
         assert "POST" in {call.method for call in doors["shop"].calls}
         assert command("check", "demo").returncode == 0
+        small_world.second_day(new.shop, new.esp)
+        assert new.program.run("forward", new.config)["status"] == 0
+    (store,) = new.esp.shops.stores.values()
+    assert store.fields["domain"] == f"127.0.0.1:{new.ports[0]}"
 
 
 def test_a_store_of_another_shop_stops_the_load_before_anything_is_written(town: cuts.Town) -> None:

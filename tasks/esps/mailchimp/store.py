@@ -47,7 +47,9 @@ class Stores:
             body |= {"domain": store["domain"], "currency_code": store["currency"], "platform": store["platform"]}
             set_up(self._ask, "POST", "/ecommerce/stores", body, "the store")
             return
-        if _home(known.get("domain")) != _home(store["domain"]):
+        home = _home(known.get("domain"))
+        has_moved = home != _home(store["domain"])
+        if has_moved and home not in map(_home, store["former_domains"]):
             raise SetupError(
                 f"Mailchimp's store {store['store_id']} belongs to {known.get('domain')}, and this shop is {store['domain']}. "
                 "A copy of a shop must not write; if the shop has moved, correct the store's domain at Mailchimp."
@@ -57,6 +59,9 @@ class Stores:
                 f"Mailchimp's store {store['store_id']} feeds audience {known.get('list_id')}, not {list_id}, and a store "
                 "cannot change its audience; set list_id back, or disconnect the shop first."
             )
+        if has_moved:
+            path, body = _store_path(store["store_id"]), {"domain": store["domain"]}
+            set_up(self._ask, "PATCH", path, body, "the new domain of the store")
 
     def _find(self, store_id: str) -> Record | None:
         try:

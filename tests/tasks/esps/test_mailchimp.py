@@ -32,7 +32,14 @@ from tasks.http import Patience
 
 SAMPLES = Path(__file__).parent / "samples"
 STATUSES = ("subscribed", "unsubscribed", "cleaned", "pending", "transactional", "archived")
-STORE = {"store_id": "shopsync-shop", "name": "Shop", "domain": "shop.example", "currency": "EUR", "platform": "WooCommerce"}
+STORE = {
+    "store_id": "shopsync-shop",
+    "name": "Shop",
+    "domain": "shop.example",
+    "former_domains": [],
+    "currency": "EUR",
+    "platform": "WooCommerce",
+}
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LISTED = r"/lists/\w+/members$"
 _numbers = itertools.count()
@@ -373,11 +380,26 @@ def test_another_shops_store_is_not_touched(world: World) -> None:
     esp.prepare(STORE | {"domain": "https://WWW.shop.example/"})
 
 
+def test_the_store_of_a_shop_that_moved_moves_with_it(world: World) -> None:
+    esp = world.connect()
+    esp.prepare(STORE | {"domain": "old.example"})
+    moved = STORE | {"former_domains": ["older.example", "https://old.example/"]}
+    for _ in range(2):
+        esp.prepare(moved)
+    assert world.twin.state()["stores"]["shopsync-shop"]["domain"] == "shop.example"
+    assert world.count("PATCH", "stores/") == 1
+    with pytest.raises(SetupError, match=r"belongs to shop\.example, and this shop is old\.example"):
+        esp.prepare(STORE | {"domain": "old.example"})
+
+
 def test_a_store_of_another_audience_is_not_touched(world: World) -> None:
     world.twin.lists.add("second", "Second")
     world.connect().prepare(STORE)
-    with pytest.raises(SetupError, match=f"feeds audience {LIST_ID}"):
-        world.connect(list_id="second").prepare(STORE)
+    moved = STORE | {"domain": "new.example", "former_domains": ["shop.example"]}
+    for store in (STORE, moved):
+        with pytest.raises(SetupError, match=f"feeds audience {LIST_ID}"):
+            world.connect(list_id="second").prepare(store)
+    assert world.count("PATCH", "stores/") == 0
 
 
 def test_a_store_that_mailchimp_refuses_is_a_sentence(world: World) -> None:
