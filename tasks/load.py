@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks import ledger
+from tasks import ledger, storage
 from tasks.connector import Esp, Shop
+from tasks.extract import checked_customers
 from tasks.fingerprints import former_homes, recognise
 from tasks.run import Run
 from tasks.state import LOADED_AT, fact, remember
@@ -81,13 +82,19 @@ def _hold(run: Run, *, hold: bool) -> None:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def push_back(run: Run, name: str, still_ours: Callable[[], None]) -> None:
-    """Tell one shop about opt-outs, bounces and opt-ins of the ESP."""
+    """Tell one shop about opt-outs, bounces and opt-ins of the ESP. Whom it would be told to be subscribed is read once more:
+    who opted out there since the last sync keeps the opt-out."""
     recognise(run, name)
+    shop = run.shops[name]
     with run.state.open() as database:
         planned = {
             str(row["kind"]): int(str(row["writes"])) for row in ledger.planned(database, run.run_id) if row["target"] == name
         }
-    _carry_out(run, name, run.shops[name], {k: planned[k] for k in SHOP_WRITES if k in planned}, still_ours)
+        opt_ins = ledger.opt_ins_planned(database, run.run_id, name)
+    for page in shop.customers_by_id(opt_ins) if opt_ins else ():
+        with run.state.open() as database:
+            storage.store(database, checked_customers(shop, name, page), page, run.run_id)
+    _carry_out(run, name, shop, {k: planned[k] for k in SHOP_WRITES if k in planned}, still_ours)
 
 
 def _carry_out(run: Run, target: str, connector: Esp | Shop, planned: dict[str, int], still_ours: Callable[[], None]) -> None:

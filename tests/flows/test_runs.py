@@ -151,6 +151,20 @@ def test_a_dry_run_beside_a_reverse_run_changes_nothing_for_it(town: cuts.Town) 
     assert runs == [(dry["result"]["run_id"],)]
 
 
+def test_an_opt_out_in_the_shop_since_the_last_sync_is_not_run_over_by_a_reverse_run(town: cuts.Town) -> None:
+    """Subscribed at the ESP and never ticked in the shop: the shop would be told, but has heard a no meanwhile."""
+    somebody = small_world.address(5)
+    with town.open():
+        assert town.program.run("forward", town.config)["status"] == 0
+        town.shop.act_wait(1)
+        town.shop.act_tick(somebody, "0")
+        assert town.program.run("reverse", town.config)["status"] == 0
+        (held,) = [customer for customer in town.shop.state()["customers"] if customer["email"] == somebody]
+        assert {entry["key"]: entry["value"] for entry in held["meta_data"]}["newsletter_optin"] == "0"
+        assert town.program.run("forward", town.config)["status"] == 0
+        assert town.esp.audience.find(somebody).status == "unsubscribed"
+
+
 def test_counts_balance_also_with_rows_that_are_set_aside(town: cuts.Town) -> None:
     for number in (1, 2, 3):  # imports and plugins leave such things behind
         order = list(town.shop.shop.orders.values())[-number]
