@@ -250,7 +250,7 @@ _AFTERMATH = (
     """,
     """
     update esp.contacts as known set
-        status = 'deleted', removed_by_us = true,
+        status = 'deleted', removed_by_us = true, run_id = done.run_id,
         seen_at = done.settled_at, written_at = done.settled_at, deleted_at = done.settled_at
     from settled_writes as done
     where done.kind = 'archive' and done.target = 'esp' and done.state = 'acknowledged' and known.address = done.key
@@ -272,7 +272,8 @@ _AFTERMATH = (
                 lambda tag: not list_contains(cast(done.payload -> 'remove' as varchar []), tag)
             )
             || cast(done.payload -> 'add' as varchar [])
-        )))
+        ))),
+        run_id = done.run_id
     from settled_writes as done
     where done.kind = 'tags' and done.target = 'esp' and done.state = 'acknowledged' and known.address = done.key
     """,

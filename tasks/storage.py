@@ -83,12 +83,13 @@ def _hear_refused(database: Database, refused: pl.DataFrame, run_id: str) -> Non
     add_events(database, rules.model("events_from_refused"), run_id)
     database.execute(
         """
-        update shop.customers as known set consent = null
+        update shop.customers as known set consent = null, record_hash = 'refused', run_id = $run
         from refused_customers as refused, page
         where
             known.shop = refused.shop and known.customer_id = refused.customer_id and known.seen_at <= page.asked_at
             and known.consent = 'in' and refused.consent is distinct from 'in'
-        """
+        """,
+        {"run": run_id},
     )
 
 
@@ -121,7 +122,7 @@ def add_events(database: Database, select: str, run_id: str) -> None:
 
 
 def _upsert(database: Database, entity: _Entity, incoming: str, asked_at: datetime, run_id: str) -> int:
-    """Merge the incoming relation into the entity's table; returns how many of its rows are new or differ."""
+    """Merge the incoming relation into the entity's table; returns how many of its rows are new, differ or are back."""
     database.execute(
         f"""
         create or replace temp table hashed as
@@ -136,14 +137,15 @@ def _upsert(database: Database, entity: _Entity, incoming: str, asked_at: dateti
     columns = list(TABLES[entity.table].to_schema().columns)
     values = {column: AFRESH.get(column, f"hashed.{column}") for column in columns}
     kept = {"first_seen_at", "written_at", *entity.key}
-    changes = values | ({"removed_by_us": ARCHIVED} if "removed_by_us" in values else {})
+    gone = [column for column in ("missing_since", "deleted_at") if column in columns]
+    differs = " or ".join(("known.record_hash is distinct from hashed.record_hash", *(f"known.{c} is not null" for c in gone)))
+    changes = values | {"run_id": f"case when {differs} then hashed.run_id else known.run_id end"}
+    changes |= {"removed_by_us": ARCHIVED} if "removed_by_us" in values else {}
     updates = ", ".join(f"{column} = {value}" for column, value in changes.items() if column not in kept)
     changed = database.execute(
         f"""
         select count(*) from hashed left join {entity.table} as known on {on}
-        where
-            known.record_hash is distinct from hashed.record_hash
-            and coalesce(known.seen_at <= hashed.seen_at, true)
+        where ({differs}) and coalesce(known.seen_at <= hashed.seen_at, true)
         """
     ).fetchone()
     database.execute(

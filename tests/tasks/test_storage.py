@@ -57,8 +57,8 @@ def checked(entity: str, *found: dict[str, Any]) -> Any:
     return check(frame, model, [], source=source, entity=entity, key=KEYS[entity])
 
 
-def store(database: Database, entity: str, page: Page, *found: dict[str, Any]) -> Stored:
-    return storage.store(database, checked(entity, *found), page, "run-1")
+def store(database: Database, entity: str, page: Page, *found: dict[str, Any], run_id: str = "run-1") -> Stored:
+    return storage.store(database, checked(entity, *found), page, run_id)
 
 
 def customer(**values: Any) -> dict[str, Any]:
@@ -111,6 +111,22 @@ def test_when_it_was_seen_first_stays(database: Database) -> None:
     store(database, "customers", at(5), customer())
     found = rows(database, "select first_seen_at, seen_at from shop.customers")
     assert found == [{"first_seen_at": NOON, "seen_at": NOON + timedelta(minutes=5)}]
+
+
+def test_a_row_names_the_run_that_last_changed_it(database: Database) -> None:
+    def read(run_id: str, minute: int, **values: Any) -> list[tuple[str, int]]:
+        changed = store(database, "customers", at(minute), customer(**values), run_id=run_id).changed
+        return [(row["run_id"], changed) for row in rows(database, "select run_id from shop.customers")]
+
+    assert read("run-1", 0, consent="in") == [("run-1", 1)]
+    assert read("run-2", 1, consent="in") == [("run-1", 0)]
+    assert read("run-3", 2, consent="in", first_name="Anna") == [("run-3", 1)]
+    storage.mark_gone(database, "customers", "shop", gone=["1"], missing=[], run_id="run-4")
+    assert rows(database, "select run_id from shop.customers") == [{"run_id": "run-4"}]
+    assert read("run-5", 3, consent="in", first_name="Anna") == [("run-5", 1)]  # it is back
+    assert read("run-6", 4, consent="what", first_name="Anna") == [("run-6", 0)]  # rejected, and its consent not known any more
+    assert read("run-7", 5, consent="in", first_name="Anna") == [("run-7", 1)]
+    assert read("run-8", 6, consent="in", first_name="Anna") == [("run-7", 0)]
 
 
 # Rejected rows
