@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sqlite3
@@ -62,19 +63,22 @@ def test_a_failed_run_gives_its_lease_back(tmp_path: Path) -> None:
     assert owner(tmp_path) is None
 
 
-def test_a_killed_owner_on_this_machine_is_taken_over_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_reaped", [True, False], ids=["reaped", "zombie"])
+def test_a_killed_owner_on_this_machine_is_taken_over_at_once(tmp_path: Path, is_reaped: bool) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE)
     try:
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(TryLater), lease(tmp_path, "forward", "too-early"):
             pytest.fail("the other one lives")
-    finally:
         holder.send_signal(signal.SIGKILL)
+        os.waitid(os.P_PID, holder.pid, os.WEXITED | (0 if is_reaped else os.WNOWAIT))
+        assert owner(tmp_path)[0] == "of-another-process"
+        with lease(tmp_path, "forward", "next") as still_ours:
+            still_ours()
+    finally:
+        holder.kill()
         holder.wait()
         holder.stdout.close()
-    assert owner(tmp_path)[0] == "of-another-process"
-    with lease(tmp_path, "forward", "next") as still_ours:
-        still_ours()
 
 
 @pytest.mark.parametrize("silent_for", [0, leases.DEAD_AFTER_SECONDS - 5])
