@@ -1,35 +1,66 @@
--- Special and origin tags: one row per reachable person whose tags at the ESP differ from what they should be.
--- Tags that are not ours are never touched.
-with ours as (
-    select list_distinct(flatten(list(tags))) as tags from (
-        select [run.tag_prefix || 'Subscriber', run.tag_prefix || 'Buyer', run.tag_prefix || 'Contact'] as tags
-        from run
-        union all
-        select [run.tag_prefix || stores.tag] as tags
-        from run cross join stores
-    ) as each
+-- Special and origin tags: one row per reachable person whose tags at the ESP differ from what they should be. Who has no
+-- profile to send any more (gone from the shops, or in no chosen group) gets none, and loses those that are not true any more.
+-- Tags that are not ours, and those of people whom we never tagged, are never touched.
+with each_tag as (
+    select
+        run.tag_prefix || upper(member[1]) || member[2:] as tag,
+        member,
+        cast(null as varchar) as shop
+    from run
+    cross join (select unnest(['subscriber', 'buyer', 'contact']) as member) as known
+    union all
+    select
+        run.tag_prefix || stores.tag as tag,
+        cast(null as varchar) as member,
+        stores.shop
+    from run
+    cross join stores
+),
+
+left_over as (
+    select
+        held.key as address,
+        (
+            select coalesce(list(each_tag.tag), []) from each_tag
+            where list_contains(memberships.groups, each_tag.member) or list_contains(people.shops, each_tag.shop)
+        ) as allowed
+    from load.held
+    left join memberships on held.key = memberships.address
+    left join people on held.key = people.address
+    where
+        held.target = 'esp' and held.kind = 'tags' and held.was_acknowledged
+        and held.key not in (select profiles.address from profiles)
+),
+
+wanted as (
+    select
+        address,
+        email,
+        tags,
+        tags as allowed
+    from profiles
+    union all by name
+    select
+        address,
+        cast([] as varchar[]) as tags,
+        allowed
+    from left_over
 ),
 
 compared as (
     select
-        profiles.address,
-        coalesce(contact.email, profiles.email) as email,
-        profiles.tags,
-        list_filter(profiles.tags, lambda tag: not list_contains(coalesce(held.tags, []), tag)) as missing,
+        wanted.address,
+        coalesce(contact.email, wanted.email) as email,
+        wanted.allowed as version,
+        list_filter(wanted.tags, lambda tag: not list_contains(held.tags, tag)) as missing,
         list_filter(
-            list_intersect(coalesce(held.tags, []), ours.tags),
-            lambda tag: not list_contains(profiles.tags, tag)
+            list_intersect(held.tags, (select list(distinct each_tag.tag) from each_tag)),
+            lambda tag: not list_contains(wanted.allowed, tag)
         ) as surplus
-    from profiles
-    cross join ours
-    inner join reachable on profiles.address = reachable.address
-    left join esp.contacts as contact on profiles.address = contact.address
-    left join (
-        select
-            address,
-            cast(tags as varchar[]) as tags
-        from esp.contacts
-    ) as held on profiles.address = held.address
+    from wanted
+    inner join reachable on wanted.address = reachable.address
+    left join esp.contacts as contact on wanted.address = contact.address
+    cross join lateral (select coalesce(cast(contact.tags as varchar[]), []) as tags) as held
 )
 
 select
@@ -40,6 +71,6 @@ select
     cast(null as varchar) as decision_id,
     cast(null as varchar) as caused_by,
     json_object('email', email, 'add', list_sort(missing), 'remove', list_sort(surplus)) as payload,
-    cast(tags as varchar) as version
+    cast(list_sort(version) as varchar) as version
 from compared
 where missing <> [] or surplus <> []

@@ -512,6 +512,20 @@ def test_who_comes_back_to_the_shop_with_a_new_tick_is_restored(world: World) ->
     assert account.consent == "in"
 
 
+def test_who_opts_out_and_is_deleted_before_the_next_sync_keeps_no_tag_of_ours(world: World) -> None:
+    """7.4: the opt-out leaves the group, and the deletion all that was left of it."""
+    begin(world, {ANNA: ("in", "subscribed")})
+    assert world.contacts[ANNA].tags == ["Subscriber", "WooCommerce"]
+    world.at_esp(ANNA, "unsubscribed")
+    world.wait(hours=1)
+    world.reverse()
+    del world.accounts["shop", ANNA]
+    world.settle()
+    assert (world.esp_status(ANNA), world.contacts[ANNA].tags) == ("unsubscribed", [])
+    world.wait(days=1)
+    assert world.plans() == []
+
+
 def test_a_bounce_ends_when_the_esp_itself_mails_again(world: World) -> None:
     begin(world, {ANNA: ("in", "subscribed")})
     world.at_esp(ANNA, "bounced")

@@ -218,6 +218,24 @@ def test_tags(drawn: Any) -> None:
     assert found == [("left", '["Contact"]', '["Subscriber"]'), ("new", '["Subscriber"]', "[]")]
 
 
+def test_tags_of_who_has_no_profile_any_more(drawn: Any) -> None:
+    """7.4, 7.5: leaving a group takes its tag away, also in the same breath as the account; taking a group out of the choice
+    takes nothing away. Whom we never tagged, we do not untag."""
+    drawn.choose(groups=("buyer",), tag_prefix="x-")
+    drawn.given("memberships", "address | groups\n unchosen | subscriber\n unticked | contact")
+    drawn.given("people", "address | email | shops\n unchosen | u | shop\n unticked | t | shop")
+    everybody = ("gone", "unchosen", "unticked", "stranger")
+    tags = '["VIP", "x-Subscriber", "x-WooCommerce"]'
+    drawn.given("reachable", "\n".join(["address | is_new", *(f" {who} | no" for who in everybody)]))
+    drawn.given("esp.contacts", "\n".join(["address | email | tags", *(f" {who} | {who} | {tags}" for who in everybody)]))
+    held = [f" esp | tags | {who} | acknowledged | yes" for who in everybody if who != "stranger"]
+    drawn.given("load.held", "\n".join(["target | kind | key | state | was_acknowledged", *held]))
+    found = drawn.database.execute(
+        f"select key, payload -> 'add', payload -> 'remove' from ({drawn.model('writes_of_tags')}) order by key"
+    ).fetchall()
+    assert found == [("gone", "[]", '["x-Subscriber","x-WooCommerce"]'), ("unticked", "[]", '["x-Subscriber"]')]
+
+
 def bought(drawn: Any, products: str = "7 | 70 | 70 | Te | 5") -> None:
     drawn.given("reachable", "address\n a")
     drawn.given("people", "address | email | first_name\n a | a | Anna")
