@@ -194,7 +194,7 @@ def shape_promo_codes(records: Sequence[Record], shop: str, now: datetime) -> pl
             text(dig(r, "_currency")) if kind == "fixed" else None for r, (kind, _, _) in zip(records, discounts, strict=True)
         ],
         "is_active": [
-            dig(r, "status") in {None, "publish"} and (expiry is None or expiry > now)
+            dig(r, "status") in (None, "publish") and (expiry is None or expiry > now)
             for r, expiry in zip(records, expiries, strict=True)
         ],
         "starts_at": [None] * len(records),
