@@ -46,20 +46,17 @@ def running(flow: str, connection: str, *, full: bool = False) -> Iterator[Run]:
         outcome = "setup_error" if isinstance(error, SetupError) else "try_later" if isinstance(error, TryLater) else "defect"
         _end(run, outcome, str(error) or type(error).__name__)
         raise
-    _end(run, "rejected_rows" if _rejected(run) else "done", None)
+    _end(run, None, None)
 
 
-def _end(run: Run, outcome: str, message: str | None) -> None:
+def _end(run: Run, outcome: str | None, message: str | None) -> None:
+    """Write down how a run ended; without an outcome it was done, whole or but for rejected rows."""
     with run.state.open() as database:
+        outcome = outcome or ("rejected_rows" if rejected_count(database, run.run_id) else "done")
         database.execute(
             "update ops.runs set ended_at = $1, outcome = $2, message = $3 where run_id = $4",
             [datetime.now(UTC), outcome, message, run.run_id],
         )
-
-
-def _rejected(run: Run) -> int:
-    with run.state.open() as database:
-        return rejected_count(database, run.run_id)
 
 
 def rejected_count(database: Database, run_id: str) -> int:

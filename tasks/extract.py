@@ -113,14 +113,13 @@ def _customers(run: Run, name: str, shop: Shop, *, is_listing: bool) -> None:
             total += storage.store(database, checked_customers(shop, name, page), page, run.run_id)
             storage.move_cursor(database, name, "customers", page.cursor)
         run.progress(f"customers from {name}", seen, page.announced)
-    if is_listing and proven:
-        with run.state.open() as database:
-            missing = storage.find_missing(database, "customers", name, began_at)
-        _conclude_listing(run, name, missing, is_empty=seen == 0)
-        with run.state.open() as database:
-            storage.move_cursor(database, name, "customers", None, listed_at=began_at)
     with run.state.open() as database:
         run.count(database, "extract", f"customers of {name}", vars(total))
+        missing = storage.find_missing(database, "customers", name, began_at) if is_listing and proven else []
+    _conclude_listing(run, name, missing, is_empty=seen == 0)
+    if is_listing and proven:
+        with run.state.open() as database:
+            storage.move_cursor(database, name, "customers", None, listed_at=began_at)
 
 
 def _customer_ids(run: Run, name: str, shop: Shop) -> None:

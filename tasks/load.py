@@ -111,7 +111,8 @@ def _carry_out(run: Run, target: str, connector: Esp | Shop, planned: dict[str, 
             done += len(writes)
             with run.state.open() as database:
                 ledger.settle(database, outcomes, run.run_id)
-            with run.state.open() as database:
+                database.commit()  # what was heard is kept, also by a run that finds its lease gone
+                database.begin()
                 still_ours()
                 writes = ledger.take(database, run.run_id, target, kind, most)
             run.progress(f"{kind} to {target}", done, number)

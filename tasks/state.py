@@ -65,13 +65,13 @@ class State:
 
 def _migrate(database: Database) -> None:
     """Bring the file to this program's schema version. Raises SetupError when the file is newer than the program."""
-    exists = database.execute("select 1 from information_schema.tables where table_schema = 'ops' and table_name = 'facts'")
-    if not exists.fetchone():
+    try:
+        found = int(fact(database, "schema_version") or 0)
+    except duckdb.CatalogException:  # a new file
         for statement in creation():
             database.execute(statement)
         database.execute("insert into ops.facts values ('schema_version', $1)", [str(SCHEMA_VERSION)])
         return
-    found = int(fact(database, "schema_version") or 0)
     if found > SCHEMA_VERSION:
         raise SetupError(
             f"the state was written by a newer shopsync (schema {found}, this one knows {SCHEMA_VERSION}): update shopsync."
