@@ -284,10 +284,11 @@ class Esp(Protocol):
 
     def check(self) -> list[Finding]: ...
 
-    def prepare(self, store: Record) -> None:
+    def prepare(self, store: Record) -> bool:
         """Make what loads need: missing profile fields, the store {"store_id", "name", "domain", "former_domains", "currency",
         "platform"}. A store that still has a former domain gets the new one.
 
+        True if the store holds automations: it was made just now, or a killed run left it so; then release them after the load.
         Raises SetupError when a store of this id belongs to another shop.
         """
         ...

@@ -48,7 +48,7 @@ def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
     if planned or is_history:
         for store in run.stores():
             shop = run.shops[store.shop]
-            run.esp.prepare(
+            is_held = run.esp.prepare(
                 {
                     "store_id": store.store_id,
                     "name": f"{run.name} {store.shop}" if len(run.shops) > 1 else run.name,
@@ -58,6 +58,7 @@ def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
                     "platform": shop.platform,
                 }
             )
+            was_held = was_held or is_held
     try:
         if is_history:
             with run.state.open() as database:

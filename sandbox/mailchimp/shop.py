@@ -472,7 +472,8 @@ class Shops:
         return self._show_order(store, order)
 
     def _patch(self, store: Store, record: Json, body: Json, schema: Schema, line_schema: Schema) -> None:
-        """Lines that are named by their id are changed or added; the others stay."""
+        """Lines that are named by their id are changed or added; the others stay. So does the customer, whose id PATCH does not
+        take [spec]."""
         check_currency(body)
         lines = dict(record["lines"])
         for given in body.pop("lines", []):

@@ -109,6 +109,26 @@ def test_a_full_run_that_is_killed_leaves_no_automation_held_for_good(town: cuts
         assert store.fields["is_syncing"] is False
 
 
+def test_an_order_that_is_another_ones_now_moves_also_when_the_run_is_killed_on_it(town: cuts.Town) -> None:
+    def owners() -> dict[str, str]:
+        (store,) = town.esp.shops.stores.values()
+        assert store.fields["is_syncing"] is False
+        return {number: store.customers[order["customer"]]["email_address"] for number, order in store.orders.items()}
+
+    with town.open() as doors:
+        assert town.program.run("forward", town.config)["status"] == 0
+        before = owners()
+        number = next(number for number, email in before.items() if email == "g1@example.org")
+        town.shop.act_wait(5)
+        town.shop.act_merchant_edit("order", int(number), {"billing": {"email": "g2@example.org"}})
+        taken_away = "esp POST /3.0/batches of DELETE /ecommerce/stores/shopsync-demo-shop/orders/{}"
+        cuts.watch(doors, town.program, [cuts.Cut("call", taken_away, 1, "after")])
+        ends = [town.program.run("forward", town.config) for _ in range(3)]
+    assert owners() == before | {number: "g2@example.org"}
+    assert town.esp.state()["mails"] == []
+    assert [end["status"] for end in ends] == [None, 0, 0]
+
+
 def test_a_dry_run_writes_to_neither_side_and_counts_what_waits(town: cuts.Town) -> None:
     with town.open() as doors:
         ended = town.program.run("plan", town.config)

@@ -1003,6 +1003,13 @@ class TestEcommerce:
         assert client.get(variants).json()["total_items"] == 1
         assert client.delete(f"{SHOP}/products/p1").status_code == 204
 
+    def test_patch_leaves_an_order_with_its_customer(self, client: httpx.Client) -> None:
+        open_store(client)
+        client.post(f"{SHOP}/orders", json=ORDER)
+        client.post(f"{SHOP}/customers", json={"id": "c9", "email_address": "c9@example.com", "opt_in_status": False})
+        patched = client.patch(f"{SHOP}/orders/o1", json={"customer": {"id": "c9"}, "order_total": 5})
+        assert (patched.json()["customer"]["id"], patched.json()["order_total"]) == ("c1", 5)
+
     def test_put_of_orders_and_products_is_there_only_when_switched_on(self, client: httpx.Client) -> None:
         open_store(client)
         refused(client.put(f"{SHOP}/orders/o1", json=ORDER), 405, "Method Not Allowed")

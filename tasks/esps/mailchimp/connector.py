@@ -193,7 +193,7 @@ class Mailchimp:
             self._usable = words.usable_fields(self._merge_fields())
         return self._usable
 
-    def prepare(self, store: Record) -> None:
+    def prepare(self, store: Record) -> bool:
         self._audience()
         there = {field["tag"] for field in self._merge_fields()}
         for wanted in words.MERGE_FIELDS.values():
@@ -201,7 +201,7 @@ class Mailchimp:
                 field = {"tag": wanted.tag, "name": wanted.label, "type": wanted.type, "required": False, "public": False}
                 set_up(self._ask, "POST", f"{self._list}/merge-fields", field, f"the audience field {wanted.tag}")
         self._usable = None
-        self._stores.prepare(store, self._list_id)
+        return self._stores.prepare(store, self._list_id)
 
     def hold_automations(self, store_id: str, hold: bool) -> None:
         """The store's `is_syncing`: it stops every automation of the audience that the store feeds."""

@@ -6,7 +6,8 @@ with their variants, customers, orders.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -40,13 +41,13 @@ class Stores:
     def __init__(self, ask: Callable[..., Answer], batches: Batches) -> None:
         self._ask, self._batches = ask, batches
 
-    def prepare(self, store: Record, list_id: str | None) -> None:
+    def prepare(self, store: Record, list_id: str | None) -> bool:
         known = self._find(store["store_id"])
         if known is None:
             body = {"id": store["store_id"], "list_id": list_id, "name": store["name"], "is_syncing": True}
             body |= {"domain": store["domain"], "currency_code": store["currency"], "platform": store["platform"]}
             set_up(self._ask, "POST", "/ecommerce/stores", body, "the store")
-            return
+            return True
         home = _home(known.get("domain"))
         has_moved = home != _home(store["domain"])
         if has_moved and home not in map(_home, store["former_domains"]):
@@ -62,10 +63,11 @@ class Stores:
         if has_moved:
             path, body = _store_path(store["store_id"]), {"domain": store["domain"]}
             set_up(self._ask, "PATCH", path, body, "the new domain of the store")
+        return bool(known.get("is_syncing"))
 
     def _find(self, store_id: str) -> Record | None:
         try:
-            found: Record = self._ask("GET", _store_path(store_id), params={"fields": "id,list_id,domain"}).json
+            found: Record = self._ask("GET", _store_path(store_id), params={"fields": "id,list_id,domain,is_syncing"}).json
         except RefusedCall as refused:
             if refused.status == 404:
                 return None
@@ -91,12 +93,40 @@ class Stores:
             del results[write_id]
         results |= self._batches.run([_call(kind, w, second[w.write_id]) for w in writes if w.write_id in second])
         if kind == "order":
+            self._hand_over(writes, results)
             self._drop_lines(writes, results)
         if any(result.status == 404 for result in results.values()):
             for store_id in {write.payload["store_id"] for write in writes}:
                 if self._find(store_id) is None:
                     raise SetupError(f"Mailchimp's store {store_id} is gone; run a full sync to make it again.")
         return results
+
+    def _hand_over(self, writes: Sequence[Write], results: dict[str, Result]) -> None:
+        """PATCH leaves an order with the customer who has it: for another one it is taken away and made again, quietly, since
+        a new order's status sends its buyer a notification."""
+        moved = [w for w in writes if w.write_id in results and _is_anothers(w, results[w.write_id])]
+        if not moved:
+            return
+        with self._quiet({w.payload["store_id"] for w in moved}):
+            gone = self._batches.run([Operation(w.write_id, "DELETE", path_of("order", w)) for w in moved])
+            for write in moved:
+                del results[write.write_id]
+                if (answer := gone.get(write.write_id)) and not answer.is_good and answer.status != 404:
+                    results[write.write_id] = answer
+            free = [w for w in moved if w.write_id in gone and w.write_id not in results]
+            results |= self._batches.run([_call("order", w, "POST") for w in free])
+
+    @contextlib.contextmanager
+    def _quiet(self, store_ids: set[str]) -> Iterator[None]:
+        """With automations held; what a kill leaves held is found by the next `prepare`."""
+        loud = [store_id for store_id in store_ids if not (self._find(store_id) or {}).get("is_syncing")]
+        for store_id in loud:
+            self.hold(store_id, True)
+        try:
+            yield
+        finally:
+            for store_id in loud:
+                self.hold(store_id, False)
 
     def _drop_lines(self, writes: Sequence[Write], results: dict[str, Result]) -> None:
         """PATCH of an order changes and adds lines and keeps the others: take those away that the shop took away."""
@@ -137,8 +167,15 @@ def path_of(kind: str, write: Write) -> str:
 
 
 def _call(kind: str, write: Write, method: str) -> Operation:
-    path = _collection(kind, write) if method == "POST" else path_of(kind, write)
-    return Operation(write.write_id, method, path, body_of(kind, write.payload))
+    path, body = _collection(kind, write) if method == "POST" else path_of(kind, write), body_of(kind, write.payload)
+    if method == "PATCH":  # it takes neither
+        body = {name: value for name, value in body.items() if name not in {"id", "customer"}}
+    return Operation(write.write_id, method, path, body)
+
+
+def _is_anothers(order: Write, result: Result) -> bool:
+    owner = (result.body.get("customer") or {}).get("id")
+    return result.is_good and owner is not None and owner != order.payload["customer_id"]
 
 
 def _home(address: Any) -> str:

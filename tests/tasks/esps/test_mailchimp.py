@@ -360,15 +360,17 @@ def test_check_finds_other_integrations_and_traps(world: World) -> None:
     assert "secret" not in " ".join(warnings)
 
 
-def test_prepare_makes_fields_and_store_once(world: World) -> None:
+def test_prepare_makes_fields_and_store_once_and_tells_that_it_holds_automations(world: World) -> None:
     esp = world.connect()
     for _ in range(2):
-        esp.prepare(STORE)
+        assert esp.prepare(STORE) is True
     state = world.twin.state()
     assert {f.tag for f in MERGE_FIELDS.values()} <= {f["tag"] for f in state["lists"][LIST_ID]["merge_fields"]}
     assert list(state["stores"]) == ["shopsync-shop"]
     assert state["stores"]["shopsync-shop"]["is_syncing"] is True
     assert world.count("POST", "merge-fields") == 10
+    esp.hold_automations("shopsync-shop", hold=False)
+    assert esp.prepare(STORE) is False
     assert world.count("POST", "stores$") == 1
 
 
@@ -829,6 +831,48 @@ def test_a_line_that_the_shop_took_away_goes(esp: Mailchimp, world: World) -> No
     assert all_done(esp.send("order", writes), writes)
     lines = {o["id"]: sorted(o["lines"]) for o in stored_orders(world)}
     assert lines == {"o1": ["2"], "o2": ["1", "2"]}
+
+
+def moved_order(**changes: Any) -> Write:
+    return order(known=True, customer_id="c2", **changes)
+
+
+def test_an_order_that_is_another_ones_now_moves_without_a_notification(esp: Mailchimp, world: World) -> None:
+    load_shop(esp, [order(), order("o2")])
+    esp.send("customer", [customer("b@example.com", "c2")])
+    esp.hold_automations("shopsync-shop", hold=False)
+    writes = [moved_order(lines=order().payload["lines"][1:]), order("o2", known=True, updated_at="2026-03-02T10:00:00+00:00")]
+    for _ in range(2):
+        assert all_done(esp.send("order", writes), writes)
+    owners = {(o["id"], o["customer"], tuple(o["lines"])) for o in stored_orders(world)}
+    assert owners == {("o1", "c2", ("2",)), ("o2", "c1", ("1", "2"))}
+    assert len(stored_orders(world)) == 2
+    assert world.twin.state()["mails"] == []
+    refund = moved_order(state="refunded", refunded_total="19.8000", updated_at="2026-03-03T10:00:00+00:00")
+    assert all_done(esp.send("order", [refund]), [refund])
+    assert [(mail["email"], mail["status"]) for mail in world.twin.state()["mails"]] == [("b@example.com", "refunded")]
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
+@pytest.mark.parametrize("call", [1, 2], ids=["taken away", "made again"])
+def test_an_order_that_is_lost_on_its_move_is_made_by_the_next_run(esp: Mailchimp, world: World, kind: Any, call: int) -> None:
+    load_shop(esp, [order()])
+    esp.send("customer", [customer("b@example.com", "c2")])
+    esp.hold_automations("shopsync-shop", hold=False)
+    world.door.faults = [
+        Fault(kind, method="POST", path="/batches$", skip=call),
+        Fault("drop_before", method="PATCH", path="stores/", skip=1),  # as when the program is killed
+    ]
+    writes = [moved_order()]
+    with pytest.raises(TryLater):
+        world.connect(attempts=1).send("order", writes)
+    assert esp.prepare(STORE) is True
+    held = esp.held("order", writes)
+    if not held:
+        assert all_done(esp.send("order", writes), writes)
+    assert [(o["id"], o["customer"], len(o["lines"])) for o in stored_orders(world)] == [("o1", "c2", 2)]
+    assert world.twin.state()["mails"] == []
+    assert all_done(esp.held("order", writes), writes)
 
 
 def test_a_cancelled_order_is_cancelled(esp: Mailchimp, world: World) -> None:
