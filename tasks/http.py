@@ -86,6 +86,10 @@ class Patience:
     first_wait: float = 0.5
 
 
+class Redirected(SetupError):
+    """The other side sends our call elsewhere. A connector may know a better sentence about that."""
+
+
 class _Again(Exception):
     """One failed attempt that may be repeated; `after` is what the other side asked for (seconds)."""
 
@@ -161,8 +165,19 @@ class Api:
         request = self._client.build_request("GET", url, headers={"Accept": "*/*"})
         return self._patiently(request, repeatable=True, auth=None, read=lambda response: response.content)
 
+    def save(self, url: str, file: Path) -> None:
+        """As `download`, straight into a file: for what may be too large for memory."""
+        request = self._client.build_request("GET", url, headers={"Accept": "*/*"})
+        self._patiently(request, repeatable=True, auth=None, read=lambda _: None, into=file)
+
     def _patiently(
-        self, request: httpx.Request, *, repeatable: bool, auth: httpx.Auth | None, read: Callable[[httpx.Response], T]
+        self,
+        request: httpx.Request,
+        *,
+        repeatable: bool,
+        auth: httpx.Auth | None,
+        read: Callable[[httpx.Response], T],
+        into: Path | None = None,
     ) -> T:
         patience = self._patience
 
@@ -182,18 +197,24 @@ class Api:
                 wait_max=30.0,
             ):
                 with attempt:
-                    return read(self._once(request, repeatable=repeatable, auth=auth))
+                    return read(self._once(request, repeatable=repeatable, auth=auth, into=into))
         except _Again as error:
             raise TryLater(
                 f"{self.name} did not answer ({error}); look at the address if it is new, or run again later: nothing is lost."
             ) from error
         raise AssertionError("stamina ends with a result or an error")
 
-    def _once(self, request: httpx.Request, *, repeatable: bool, auth: httpx.Auth | None) -> httpx.Response:
+    def _once(
+        self, request: httpx.Request, *, repeatable: bool, auth: httpx.Auth | None, into: Path | None = None
+    ) -> httpx.Response:
         """One attempt; every way to fail is sorted here into: again, later, stop, or the platform's own refusal."""
         try:
-            with self._slots.take():
-                response = self._client.send(request, auth=auth)
+            with self._slots.take(), contextlib.closing(self._client.send(request, auth=auth, stream=True)) as response:
+                if into and response.is_success:
+                    with into.open("wb") as file:
+                        file.writelines(response.iter_bytes())
+                else:
+                    response.read()
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             if isinstance(error.__cause__, ssl.SSLError) or "CERTIFICATE" in str(error):
                 raise SetupError(
@@ -211,7 +232,7 @@ class Api:
         """Pass a good answer; sort a bad one into again, later, stop or refused."""
         status = response.status_code
         if 300 <= status < 400:
-            raise SetupError(_redirected(self.name, response))
+            raise _redirected(self.name, response)
         # At high volume Mailchimp answers 403 without a JSON body where it means 429 (fundamentals page).
         if status in BUSY or (status == 403 and not response.content):
             after = _retry_after(response)
@@ -265,11 +286,11 @@ def _refused(response: httpx.Response) -> RefusedCall:
     return RefusedCall(response.status_code, str(code), without_addresses(str(message)), body)
 
 
-def _redirected(name: str, response: httpx.Response) -> str:
+def _redirected(name: str, response: httpx.Response) -> Redirected:
     target = urlsplit(response.headers.get("location", ""))
     host = target.netloc.rpartition("@")[2]
     where = f"{target.scheme or 'https'}://{host}{target.path}" if host else target.path or "nowhere"
-    return (
+    return Redirected(
         f"{name} redirects our call to {where}: if that is its right address, set it in shopsync.toml; otherwise take the shop "
         "out of its test, 'coming soon' or password mode. Keys never follow a redirect."
     )
