@@ -26,6 +26,9 @@ from tasks.shops import PLATFORMS
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 """The twins' clock when a test begins: before any real run of these tests."""
 
+PATIENT = Patience(attempts=3, seconds=10, first_wait=0.01)
+IMPATIENT = Patience(attempts=3, seconds=0.2, first_wait=0.01)
+
 Answer = Literal["in", "out"]
 FaultKind = Literal["drop_before", "drop_after", "truncate"]
 T = TypeVar("T")
@@ -64,13 +67,11 @@ class Bench(ABC):
         running.door.after = None
         self.shop = self.connect()
 
-    def connect(self, **changes: Any) -> Shop:
+    def connect(self, patience: Patience = PATIENT, **changes: Any) -> Shop:
         """A connector; `changes` are settings."""
         make, model = self.made_of or PLATFORMS[self.platform]
         self.settings = model(**self.keys() | changes)
-        return make(
-            self.settings, shop="de", limits=self.folder / "limits", patience=Patience(attempts=3, seconds=5, first_wait=0.01)
-        )
+        return make(self.settings, shop="de", limits=self.folder / "limits", patience=patience)
 
     def secrets(self) -> set[str]:
         found = (getattr(self.settings, name) for name in type(self.settings).model_fields)
@@ -202,7 +203,7 @@ class Bench(ABC):
         """The shop loses its patience with whoever listens."""
         raise NotImplementedError
 
-    def privacy_notices(self) -> list[tuple[str, bytes, PrivacyRequest]]:
+    def privacy_notices(self) -> list[tuple[str, bytes, PrivacyRequest | None]]:
         """What people ask for through the shop: topic, body, and what is meant."""
         return []
 

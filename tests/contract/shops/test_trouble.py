@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bench import Bench, Order, bounce, consent
+from bench import IMPATIENT, Bench, Order, bounce, consent
 
 from sandbox.server import Fault
 from tasks.connector import SetupError, TryLater
@@ -88,6 +88,7 @@ def test_a_write_that_was_turned_away_for_being_too_many_is_carried_out_once(ben
 
 @every_call
 def test_patience_ends(bench: Bench, call: Callable[[Bench], Any]) -> None:
+    bench.shop = bench.connect(IMPATIENT)
     bench.throttle(-1)
     with pytest.raises(TryLater) as later:
         call(bench)
@@ -96,6 +97,7 @@ def test_patience_ends(bench: Bench, call: Callable[[Bench], Any]) -> None:
 
 @every_call
 def test_a_shop_that_is_down_is_for_later(bench: Bench, call: Callable[[Bench], Any]) -> None:
+    bench.shop = bench.connect(IMPATIENT)
     bench.faults(Fault("status", status=503, times=-1))
     with pytest.raises(TryLater, match="run again later") as later:
         call(bench)

@@ -41,8 +41,8 @@ class Receiver:
 
 
 @pytest.fixture(scope="module")
-def listening() -> Iterator[Receiver]:
-    with serve(receiver := Receiver()) as running:
+def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    with serve(receiver := Receiver(), tls_folder=tmp_path_factory.mktemp("tls")) as running:
         receiver.url = running.url
         yield receiver
 
