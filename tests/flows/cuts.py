@@ -280,7 +280,7 @@ def run_day(town: Town, day: Day, cuts: Collection[Cut]) -> dict[str, Any]:
     problems += [f"created twice: {made}" for made in created_twice(town.esp)]
     told = Counter(consent_writes(town.esp))
     problems += [f"consent written {times} times: {write}" for write, times in told.items() if times > 1]
-    problems += [f"never came to {cut}" for cut in left if not POLLED.match(cut.site)]
+    problems += [f"never came to {cut}" for cut in left if not POLLED.search(cut.site)]
     problems += unbalanced(town.folder / "state" / "demo" / "state.duckdb")
     problems += unpublished(town.folder / "state" / "demo")
     return {"sites": sites, "kinds": kinds, "commits": commits, "kills": len(cuts) - len(left), "problems": problems}
@@ -348,9 +348,11 @@ def in_child(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def one_case(morning: Town, day: Day, cuts: list[Cut], wanted: dict[str, Any]) -> dict[str, Any]:
     """Go through a day that is cut, and compare its end with the one that it should have."""
     here = morning.elsewhere(morning.folder.with_name("case"))
-    found = run_day(here, day, cuts)
-    found["problems"] += differences(wanted, orjson.loads(orjson.dumps(here.found(), default=str)))
-    shutil.rmtree(here.folder)
+    try:
+        found = run_day(here, day, cuts)
+        found["problems"] += differences(wanted, orjson.loads(orjson.dumps(here.found(), default=str)))
+    finally:
+        shutil.rmtree(here.folder)
     return found
 
 

@@ -511,8 +511,10 @@ class World:
 def _world_at(folder: Path, **settings: Any) -> Iterator[World]:
     with time_machine.travel(datetime(2026, 2, 1, 10, tzinfo=UTC), tick=False) as traveller:
         world = World(folder, traveller, **settings)
-        yield world
-        world.close()
+        try:
+            yield world
+        finally:  # a failing example is kept with its frames, and must not keep a database open
+            world.close()
 
 
 @pytest.fixture(scope="session")

@@ -118,7 +118,7 @@ day = st.tuples(
 )
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(900 + 60 * int(DAYS or 0))
 @settings(
     max_examples=int(DAYS or 8),
     deadline=None,
@@ -148,3 +148,16 @@ def test_random_days(world_at: Callable[..., Any], days: list[tuple[list[tuple[i
         world.forward()
         assert world.plans() == []
         holds(world, people)
+
+
+def test_a_story_that_fails_leaves_no_database_open(world_at: Callable[..., Any], tmp_path: Path) -> None:
+    """A failing example is kept together with its frames: hundreds of open databases would fill the memory."""
+
+    def fails(world: World) -> None:
+        worlds.append(world)
+        raise AssertionError(world.plans())
+
+    worlds: list[World] = []
+    with pytest.raises(AssertionError), world_at(tmp_path) as world:
+        fails(world)
+    assert worlds[0]._database is None
