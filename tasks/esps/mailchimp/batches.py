@@ -101,10 +101,13 @@ class Batches:
             found.update(self._results(self._finished(batch["id"])))
         return found
 
-    def wait_until_idle(self) -> None:
-        """Return when no batch of the account is at work any more, ours or another program's (nothing tells them apart)."""
+    def wait_for_earlier(self) -> None:
+        """Return when every batch that is under way now is done, ours or another program's (nothing tells them apart)."""
+        waiting: set[str] | None = None
         for _ in self._patiently():
-            if not any(self._unfinished()):
+            unfinished = set(self._unfinished())
+            waiting = unfinished if waiting is None else waiting & unfinished
+            if not waiting:
                 return
         raise TryLater("Mailchimp has not finished the batches under way yet; run again later, they are waited for.")
 

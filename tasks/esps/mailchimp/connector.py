@@ -304,14 +304,17 @@ class Mailchimp:
         """Asks for each record, in one batch of GETs: a filter by time would have to know when the writes were sent."""
         if not writes:
             return []
-        self._batches.wait_until_idle()
+        self._batches.wait_for_earlier()
         params = {"exclude_fields": "_links"}
         paths = {write.write_id: path_of(kind, write) if kind in KINDS else self._member(write) for write in writes}
         found = self._batches.run([Operation(write_id, "GET", path, params=params) for write_id, path in paths.items()])
+        if any(write.write_id not in found or found[write.write_id].is_passing for write in writes):
+            # "Cannot tell" is not "no": what is there after all would be written twice.
+            raise TryLater("Mailchimp did not say what it holds of a record; run again later, it is looked up then.")
         return [
             Outcome(write.write_id, "acknowledged")
             for write in writes
-            if write.write_id in found and self._is_held(kind, write.payload, found[write.write_id])
+            if self._is_held(kind, write.payload, found[write.write_id])
         ]
 
     def _is_held(self, kind: str, payload: Record, found: Result) -> bool:

@@ -1008,6 +1008,33 @@ def test_held_waits_for_what_is_under_way(serving: Callable[..., World]) -> None
     assert under_way == []
 
 
+def test_held_does_not_wait_for_what_others_begin_meanwhile(esp: Mailchimp, world: World) -> None:
+    world.load({"email": "a@example.com", "status": "unsubscribed"})
+
+    def other_program(_: int, method: str, path: str) -> None:
+        if method == "GET" and path.endswith("/batches"):
+            running = world.twin.batches.batches
+            if first := running.pop("other0", None):
+                running["other1"] = replace(first, id="other1")
+
+    world.twin.batches.batches["other0"] = Batch("other0", [], datetime.now(UTC), status="started")
+    world.door.after = other_program
+    writes = [set_status("a@example.com", "unsubscribed")]
+    assert all_done(esp.held("status", writes), writes)
+    assert "other1" in world.twin.batches.batches
+
+
+def test_held_that_cannot_tell_says_so(esp: Mailchimp, world: World) -> None:
+    """Taken for a no, it would have a confirmation mail sent twice."""
+    world.load({"email": "a@example.com", "status": "pending"}, {"email": "b@example.com", "status": "pending"})
+    answers, really = iter([(503, b"")]), world.twin.batches._run
+    world.twin.batches._run = lambda *call: next(answers, None) or really(*call)
+    writes = [set_status("a@example.com", "pending"), set_status("b@example.com", "pending")]
+    with pytest.raises(TryLater, match="did not say"):
+        esp.held("status", writes)
+    assert all_done(esp.held("status", writes), writes)
+
+
 def test_held_does_not_wait_for_a_batch_that_is_long_dead(esp: Mailchimp, world: World) -> None:
     world.load({"email": "a@example.com", "status": "unsubscribed"})
     world.twin.batches.batches["dead"] = Batch("dead", [], datetime.now(UTC) - timedelta(days=2), status="started")
