@@ -29,6 +29,7 @@ FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.02, 10.0, 1.4
 STUCK_AFTER = timedelta(days=1)
 """A batch that is unfinished after that long is not waited for: it may be another program's, and dead."""
 DOWNLOADS = 3
+REFUSED_WHOLE = frozenset({400, 413, 422})
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,25 @@ class Batches:
         """
         found: dict[str, Result] = {}
         for start in range(0, len(operations), MOST_OPERATIONS):
-            chunk = operations[start : start + MOST_OPERATIONS]
-            only_reads = all(operation.method == "GET" for operation in chunk)
-            body = {"operations": [operation.json() for operation in chunk]}
-            batch = self._ask("POST", "/batches", json=body, repeatable=only_reads).json
-            found.update(self._results(self._finished(batch["id"])))
+            found |= self._run(operations[start : start + MOST_OPERATIONS])
         return found
+
+    def _run(self, operations: Sequence[Operation]) -> dict[str, Result]:
+        only_reads = all(operation.method == "GET" for operation in operations)
+        body = {"operations": [operation.json() for operation in operations]}
+        try:
+            batch = self._ask("POST", "/batches", json=body, repeatable=only_reads).json
+        except RefusedCall as refused:
+            if refused.status not in REFUSED_WHOLE:
+                raise
+            # Nothing of it is carried out. Too large, or one odd operation: halve it until that one stands alone.
+            if len(operations) == 1:
+                return {
+                    operations[0].operation_id: Result(refused.status, refused.body if isinstance(refused.body, dict) else {})
+                }
+            half = len(operations) // 2
+            return self._run(operations[:half]) | self._run(operations[half:])
+        return self._results(self._finished(batch["id"]))
 
     def wait_for_earlier(self) -> None:
         """Return when every batch that is under way now is done, ours or another program's (nothing tells them apart)."""

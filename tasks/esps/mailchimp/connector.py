@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from tasks.addresses import to_address
 from tasks.connector import EspCapabilities, Finding, Outcome, Page, Record, RefusedCall, SetupError, TryLater, Write
 from tasks.esps.mailchimp import words
-from tasks.esps.mailchimp.batches import MOST_OPERATIONS, Batches, Operation, Result
+from tasks.esps.mailchimp.batches import MOST_OPERATIONS, REFUSED_WHOLE, Batches, Operation, Result
 from tasks.esps.mailchimp.store import KINDS, OURS, Stores, body_of, path_of, set_up
 from tasks.esps.mailchimp.walk import MOST, pages
 from tasks.http import Answer, Api, Patience, Slots
@@ -264,7 +264,7 @@ class Mailchimp:
         except RefusedCall as refused:
             if refused.status == 404:
                 self._audience()
-            if refused.status not in {400, 422}:
+            if refused.status not in REFUSED_WHOLE:
                 raise
             # One odd record makes Mailchimp refuse the whole call: halve it until that one stands alone.
             if len(writes) > 1:

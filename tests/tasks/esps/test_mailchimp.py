@@ -665,6 +665,16 @@ def test_double_opt_in_of_the_audience_is_told(serving: Callable[..., World]) ->
     assert states(outcomes) == [("acknowledged", "pending")]
 
 
+def test_one_odd_operation_does_not_stop_the_others(esp: Mailchimp, world: World) -> None:
+    people = [f"p{n}@example.com" for n in range(3)]
+    world.load(*({"email": email} for email in people))
+    body = orjson.dumps({"title": "Invalid Resource", "status": 400, "detail": "odd@example.com is odd"}).decode()
+    world.door.faults = [Fault("status", path="/batches$", method="POST", status=400, body=body, times=2)]
+    outcomes = esp.send("profile", [profile(email, first_name="New") for email in people])
+    assert [o.state for o in outcomes] == ["rejected", "acknowledged", "acknowledged"]
+    assert outcomes[0].message == "Invalid Resource … is odd"
+
+
 def test_one_odd_record_does_not_stop_the_others(esp: Mailchimp, world: World) -> None:
     """Mailchimp refuses a whole call when one record in it has a form that it does not know."""
     body = orjson.dumps({"title": "Invalid Resource", "status": 400, "detail": "odd@example.com is odd"}).decode()
