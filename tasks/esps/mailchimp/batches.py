@@ -108,9 +108,8 @@ class Batches:
                 raise
             # Nothing of it is carried out. Too large, or one odd operation: halve it until that one stands alone.
             if len(operations) == 1:
-                return {
-                    operations[0].operation_id: Result(refused.status, refused.body if isinstance(refused.body, dict) else {})
-                }
+                explained = refused.body if isinstance(refused.body, dict) else {}
+                return {operations[0].operation_id: Result(refused.status, explained)}
             half = len(operations) // 2
             return self._run(operations[:half]) | self._run(operations[half:])
         return self._results(self._finished(batch["id"]))
