@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import typer.main
 from pydantic import BaseModel, ValidationError
 
 from flows.cli import app
+from sandbox.town import town
 from schemas.settings import Connection, Guards, Settings, Switches, read_settings
 from tasks import esps, shops
 from tasks.run import open_run
@@ -104,6 +106,29 @@ def test_commands_that_need_only_a_snapshot_run(page: str, arguments: list[str],
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() not in {"", "No rows."}
+
+
+LIVE_COMMANDS = {
+    tuple(shlex.split(line)[1:]): None  # as the pages tell them, each once
+    for _, block in blocks("console")
+    for line in map(str.strip, block.splitlines())
+    if line.startswith("shopsync ") and (shlex.split(line)[1] not in NEEDS_SNAPSHOT_ONLY or "--retry" in line)
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.xdist_group("prefect")
+def test_commands_that_talk_to_both_sides_run(tmp_path: Path, prefect_url: Callable[[], str]) -> None:
+    """One after the other, on a small sandbox."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SHOPSYNC_"))}
+    environment |= {"PREFECT_API_URL": prefect_url(), "PREFECT_HOME": str(tmp_path / "prefect"), "COLUMNS": "200"}
+    with town(tmp_path, customers=20, orders=20):
+        for arguments in LIVE_COMMANDS:
+            words = ["demo" if word == "acme" else word for word in arguments]
+            command = [sys.executable, "-m", "flows.cli", *words, "--config", str(tmp_path / "shopsync.toml")]
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            assert (done.returncode in {0, 6}, done.stderr) == (True, ""), arguments  # 6: the invented shop has bad rows
+            assert done.stdout.strip()
 
 
 @pytest.mark.timeout(600)
