@@ -102,7 +102,7 @@ class Refused(Exception):
 
 
 def snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).replace("V2", "_v2").lower()
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
 
 
 def resolve_by_name(source: Any, info: Any, **_: Any) -> Any:
@@ -226,6 +226,7 @@ class Trail:
     argument: str = ""
     owner: str = ""
     expected: str = ""
+    field: FieldNode | None = None
 
 
 class _Trails(Visitor):
@@ -243,10 +244,11 @@ class _Trails(Visitor):
         elif isinstance(node, FragmentDefinitionNode):
             now = Trail([f"fragment {node.name.value}"])
         elif isinstance(node, FieldNode):
-            now = Trail([*now.path, (node.alias or node.name).value], owner=node.name.value)
+            now = Trail([*now.path, (node.alias or node.name).value], owner=node.name.value, field=node)
         elif isinstance(node, ArgumentNode):
             asked = self.info.get_argument()
-            now = Trail([*now.path, node.name.value], node.name.value, now.owner, str(asked.type) if asked else "")
+            expected = str(asked.type) if asked else ""
+            now = replace(now, path=[*now.path, node.name.value], argument=node.name.value, expected=expected)
         elif isinstance(node, ObjectFieldNode):
             now = replace(now, path=[*now.path, node.name.value])
         self.stack.append(now)
@@ -283,7 +285,7 @@ def _validation(error: GraphQLError, trails: Mapping[int, Trail]) -> Json:
         extensions = {"code": "argumentLiteralsIncompatible", "typeName": "Field", "argumentName": trail.argument}
     else:
         message, extensions = error.message, {"code": "invalid"}
-    place = nodes[0] if not isinstance(node, ValueNode) else node
+    place = trail.field or node if isinstance(node, ValueNode) and not match else nodes[0]
     return {"message": message, "locations": _place(place), "path": trail.path, "extensions": extensions}
 
 

@@ -185,7 +185,9 @@ def _order(shop: Shop, sold: w.Order, keys: Iterator[int], products: dict[int, i
         )
         for line in sold.lines
     ]
-    billing = _address(sold.billing, next(keys)) if sold.billing.first_name or sold.billing.city else None
+    billing = None
+    if sold.billing.first_name or sold.billing.city:
+        billing = replace(_address(sold.billing, next(keys)), model="Address")
     key = next(keys)
     order = Order(
         key,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,9 @@ from typing import Any, ClassVar
 import orjson
 
 Json = dict[str, Any]
+
+APP_KEY = 347082227713
+"""Of the one app that is installed; its own namespaces carry it."""
 
 
 def gid(kind: str, key: int | str) -> str:
@@ -66,6 +70,11 @@ class Address(Record):
     country_code: str | None = None
     zip: str | None = None
     phone: str | None = None
+    model: str = "CustomerAddress"
+
+    @property
+    def id(self) -> str:
+        return f"{gid(self.kind, self.key)}?model_name={self.model}"
 
     @property
     def country_code_v2(self) -> str | None:
@@ -77,7 +86,7 @@ class Address(Record):
 
     @property
     def province(self) -> str | None:
-        return self.province_code
+        return PROVINCES.get((self.country_code, self.province_code), self.province_code)
 
     @property
     def name(self) -> str | None:
@@ -85,7 +94,8 @@ class Address(Record):
 
     @property
     def formatted_area(self) -> str | None:
-        return ", ".join(part for part in (self.city, self.country) if part) or None
+        town = " ".join(part for part in (self.city, self.province_code) if part)
+        return ", ".join(part for part in (town, self.country) if part) or None
 
 
 COUNTRIES = {
@@ -99,6 +109,14 @@ COUNTRIES = {
     "PL": "Poland",
     "SE": "Sweden",
     "US": "United States",
+}
+PROVINCES: dict[tuple[str | None, str | None], str] = {
+    ("CA", "BC"): "British Columbia",
+    ("CA", "ON"): "Ontario",
+    ("CA", "QC"): "Quebec",
+    ("US", "CA"): "California",
+    ("US", "NY"): "New York",
+    ("US", "WA"): "Washington",
 }
 
 
@@ -163,8 +181,9 @@ class Customer(Owner):
 
     @property
     def display_name(self) -> str:
-        """Recorded: the name, else the e-mail address, else the phone."""
-        return self.full_name or self.email or self.phone or ""
+        """The name, else the e-mail address, else the phone, which is shown as people write it. [recordings]"""
+        phone = re.sub(r"^\+1(\d{3})(\d{3})(\d{4})$", r"+1 \1-\2-\3", self.phone or "")
+        return self.full_name or self.email or phone
 
 
 @dataclass

@@ -12,6 +12,7 @@ from sandbox.shopify import search
 from sandbox.shopify.graph import Call, Failed, is_gid
 from sandbox.shopify.lists import Window, cut, page, sortable
 from sandbox.shopify.records import (
+    APP_KEY,
     Consent,
     Customer,
     Discount,
@@ -530,7 +531,7 @@ def installation(_: Any, info: Any) -> Json:
         ],
         "app": {
             "__typename": "App",
-            "id": gid("App", 347082227713),
+            "id": gid("App", APP_KEY),
             "title": "shopsync",
             "handle": "shopsync",
             "apiKey": call.client_id,
@@ -671,7 +672,7 @@ def _metafield(owner: Owner, info: Any, key: str, namespace: str | None = None) 
     """The key may carry its namespace: "custom.tier". [memory]"""
     if namespace is None and "." in key:
         namespace, _, key = key.partition(".")
-    return owner.find_metafield((namespace or "$app").replace("$app", "app--347082227713"), key)
+    return owner.find_metafield((namespace or "$app").replace("$app", f"app--{APP_KEY}"), key)
 
 
 def _metafields(
@@ -1026,7 +1027,7 @@ def customer_merge(_: Any, info: Any, customerOneId: str, customerTwoId: str) ->
 
 
 def _consent_mutation(field: str, change: Callable[[Shop, int, Json], Customer]) -> Resolver:
-    """A refusal still shows the customer as it is. [recordings]"""
+    """A refusal still shows the customer as it is, but for SMS. [recordings]"""
 
     def resolve(_: Any, info: Any, input: Json) -> Json:  # noqa: A002
         shop: Shop = info.context.shop
@@ -1034,7 +1035,8 @@ def _consent_mutation(field: str, change: Callable[[Shop, int, Json], Customer])
         try:
             return {"customer": change(shop, key, input[field]), "userErrors": []}
         except Refusal as refusal:
-            return {"customer": shop.customer(key), "userErrors": refusal.errors}
+            shown = shop.customer(key) if field == "emailMarketingConsent" else None
+            return {"customer": shown, "userErrors": refusal.errors}
 
     return resolve
 
@@ -1079,7 +1081,7 @@ def metafields_delete(call: Call, metafields: list[Json]) -> list[Json | None]:
     gone: list[Json | None] = []
     for at, one in enumerate(metafields):
         owner = _owner(call, one["ownerId"], ["metafields", str(at), "ownerId"])
-        held = owner.find_metafield(one["namespace"].replace("$app", "app--347082227713"), one["key"])
+        held = owner.find_metafield(one["namespace"].replace("$app", f"app--{APP_KEY}"), one["key"])
         gone.append(dict(one) if held else None)
         if held:
             owner.own_metafields.remove(held)

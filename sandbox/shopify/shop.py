@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from sandbox.shopify.graph import Failed
 from sandbox.shopify.records import (
+    APP_KEY,
+    COUNTRIES,
+    PROVINCES,
     Address,
     Consent,
     Customer,
@@ -172,7 +175,9 @@ class Shop:
         errors = []
         for field, (words, most) in _LENGTHS.items():
             if field in asked:
-                text = (asked[field] or "").strip() or None
+                text = asked[field]
+                if field != "note":  # an empty note stays one [recordings]
+                    text = (text or "").strip() or None
                 if text and len(text) > most:
                     errors.append(error([field], f"{words} is too long (maximum is {most} characters)"))
                 setattr(customer, {"firstName": "first_name", "lastName": "last_name"}.get(field, field), text)
@@ -191,7 +196,10 @@ class Shop:
         customer.tax_exempt = asked.get("taxExempt", customer.tax_exempt)
         customer.tax_exemptions = asked.get("taxExemptions", customer.tax_exemptions)
         if asked.get("addresses") is not None:
-            customer.own_addresses = [self.address(one) for one in asked["addresses"]]
+            _check_addresses(asked["addresses"])
+            made = [self.address(one, customer) for one in asked["addresses"]]
+            # The same address twice is one. [recordings]
+            customer.own_addresses = list({str(asdict(one) | {"key": 0}): one for one in reversed(made)}.values())[::-1]
             customer.default_address = customer.own_addresses[0] if customer.own_addresses else None
         for at, one in enumerate(asked.get("metafields") or ()):
             if one.get("id"):
@@ -239,17 +247,24 @@ class Shop:
             return [error(["tags"], "Tags is too long (maximum is 255 characters)")]
         return [error(["tags"], "Tags cannot be more than 250")] if len(owner.tags) > 250 else []
 
-    def address(self, asked: Json) -> Address:
-        names = {
-            "firstName": "first_name",
-            "lastName": "last_name",
-            "provinceCode": "province_code",
-            "province": "province_code",
-            "countryCode": "country_code",
-            "country": "country_code",
-        }
-        texts = {names.get(field, field): value for field, value in asked.items() if field != "id"}
-        return Address(self.new_key(), **texts)
+    def address(self, asked: Json, customer: Customer) -> Address:
+        """Names default to the customer's, countries and provinces may come by name or code. [recordings]"""
+        countries = {name: code for code, name in COUNTRIES.items()}
+        country = asked.get("countryCode") or countries.get(asked.get("country") or "", asked.get("country"))
+        provinces = {name: code for (land, code), name in PROVINCES.items() if land == country}
+        return Address(
+            self.new_key(),
+            asked.get("firstName") or customer.first_name,
+            asked.get("lastName") or customer.last_name,
+            province_code=asked.get("provinceCode") or provinces.get(asked.get("province") or "", asked.get("province")),
+            country_code=country,
+            company=asked.get("company"),
+            address1=asked.get("address1"),
+            address2=asked.get("address2"),
+            city=asked.get("city"),
+            zip=asked.get("zip"),
+            phone=normal_phone(asked.get("phone") or "") or None,
+        )
 
     def delete_customer(self, key: int) -> None:
         customer = self.customers.get(key)
@@ -268,13 +283,21 @@ class Shop:
         for field, key in (("customerOneId", one), ("customerTwoId", two)):
             if key not in self.customers:
                 raise Refusal(error([field], f"Customer does not exist with ID {key}", code="INVALID_CUSTOMER_ID"))
+        pair = (("customerOneId", self.customers[one]), ("customerTwoId", self.customers[two]))
+        tags = normal_tags(tag for _, customer in pair for tag in customer.tags)
+        if len(tags) > 250:
+            words = "Customers must have 250 tags or less."
+            raise Refusal(*(error([field], words, code="INVALID_CUSTOMER") for field, _ in pair))
+        if sum(len(customer.note or "") for _, customer in pair) > 5000:
+            words = "Customer notes must be 5,000 characters or less."
+            raise Refusal(*(error([field], words, code="INVALID_CUSTOMER") for field, _ in pair))
         gone, kept = self.customers.pop(one), self.customers[two]
         for order in self.orders_of(gone):
             order.customer_key = kept.key
         self._orders_of[two] = sorted(self._orders_of.get(two, []) + self._orders_of.pop(one, []))
         kept.phone = kept.phone or gone.phone
         kept.email = kept.email or gone.email
-        kept.tags = normal_tags([*kept.tags, *gone.tags])
+        kept.tags = tags
         kept.note = " ".join(note for note in (kept.note, gone.note) if note) or None
         self.touch(kept, "CUSTOMERS_UPDATE")
         self.happened("CUSTOMERS_MERGE", kept, gone=gone)
@@ -384,7 +407,7 @@ class Shop:
         return made
 
     def _put_metafield(self, owner: Owner, asked: Json, path: list[str], *, is_set: bool = False) -> Metafield:
-        namespace = (asked.get("namespace") or "$app").replace("$app", "app--347082227713")
+        namespace = (asked.get("namespace") or "$app").replace("$app", f"app--{APP_KEY}")
         held = owner.find_metafield(namespace, asked.get("key") or "")
         kind = asked.get("type") or (held.type if held else None)
 
@@ -452,6 +475,21 @@ def normal_tags(given: Iterable[str]) -> list[str]:
         if tag:
             kept.setdefault(tag.lower(), tag)
     return [kept[lower] for lower in sorted(kept)]
+
+
+def _check_addresses(asked: list[Json]) -> None:
+    """Not checked here: HTML, links and emojis in them, and provinces. [recordings]"""
+    for at, one in enumerate(asked):
+        path = ["addresses", str(at)]
+        texts = {name: text for name, text in one.items() if name != "id" and text and text.strip()}
+        if not texts:
+            raise Refusal(error(path, "Customer address cannot be blank."))
+        for name, text in texts.items():
+            if len(text) > 255:
+                words = f"{name[0].upper()}{name[1:]} is too long (maximum is 255 characters)"
+                raise Refusal(error([*path, name], words))
+        if "country" in texts and texts["country"] not in COUNTRIES.values() and texts["country"] not in COUNTRIES:
+            raise Refusal(error([*path, "country"], "Country is invalid"))
 
 
 def _is_moment(text: str) -> bool:

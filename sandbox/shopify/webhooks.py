@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from sandbox.shopify.graph import Call
-from sandbox.shopify.records import Consent, Customer, Json, Order, Product, Record, Refund, gid
+from sandbox.shopify.records import APP_KEY, Consent, Customer, Json, Order, Product, Record, Refund, gid
 from sandbox.shopify.resolvers import found, key_in, listed, mutation, resolves
 from sandbox.shopify.setup import VERSIONS
 from sandbox.shopify.shop import Refusal, Shop, error
@@ -44,7 +44,7 @@ class Subscription(Record):
     created_at: datetime
     updated_at: datetime
     format: str = "JSON"
-    filter: str = ""
+    filter: str | None = None
     include_fields: list[str] = field(default_factory=list)
     metafield_namespaces: list[str] = field(default_factory=list)
     name: str | None = None
@@ -124,19 +124,32 @@ class Webhooks:
         path = ["webhookSubscription", "callbackUrl"]
         if not uri.strip():
             raise Refusal(error(path, "Address can't be blank"))
+        if len(uri.encode()) > 65535:
+            raise Refusal(error(path, "Address is too big (maximum is 64 KB)"))
         target = urlsplit(uri)
         host = target.hostname or ""
         # A receiver of the sandbox is on this machine and speaks http; everybody else is held to the platform's rule.
         if host not in {"127.0.0.1", "localhost"}:
             if target.scheme != "https":
                 raise Refusal(error(path, f"Address protocol {target.scheme}:// is not supported"))
+            if not host:
+                raise Refusal(error(path, "Address is invalid"))
             if _INTERNAL.search(host):
                 raise Refusal(error(path, "Address cannot be a Shopify or an internal domain"))
         name = asked.get("name")
         if name is not None:
             self._check_name(name, but_for)
+        words = (asked.get("filter") or "").split()
+        if any(":" not in word and word not in {"AND", "OR", "NOT"} for word in words):
+            sentence = "The specified filter is invalid, please ensure you specify the field(s) you wish to filter on."
+            raise Refusal(error(["webhookSubscription"], sentence))
         for other in self.subscriptions.values():
-            same = (other.topic, other.uri, other.filter) == (topic, uri, asked.get("filter") or "")
+            same = (other.topic, other.uri, other.filter, other.format) == (
+                topic,
+                uri,
+                asked.get("filter"),
+                asked.get("format") or "JSON",
+            )
             if other is not but_for and same:
                 raise Refusal(error(path, "Address for this topic has already been taken"))
         return str(uri)
@@ -151,16 +164,17 @@ class Webhooks:
         if not re.fullmatch(r"[\w-]+", name):
             words = "Name name field can only contain alphanumeric characters, underscores, and hyphens"
             raise Refusal(error(path, words))
-        if any(other.name == name and other is not but_for for other in self.subscriptions.values()):
+        if any((other.name or "").lower() == name.lower() and other is not but_for for other in self.subscriptions.values()):
             raise Refusal(error(path, "Name already exists, no duplicate allowed"))
 
     @staticmethod
     def _fill(held: Subscription, asked: Json) -> None:
         held.format = asked.get("format") or held.format
-        held.filter = held.filter if asked.get("filter") is None else asked["filter"]
+        held.filter = asked.get("filter", held.filter)
         held.include_fields = held.include_fields if asked.get("includeFields") is None else asked["includeFields"]
         if asked.get("metafieldNamespaces") is not None:
-            held.metafield_namespaces = asked["metafieldNamespaces"]
+            own = f"app--{APP_KEY}--"
+            held.metafield_namespaces = [name.replace("$app:", own, 1) for name in asked["metafieldNamespaces"]]
         held.name = asked.get("name", held.name)
 
     # Happening
