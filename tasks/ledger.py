@@ -125,7 +125,7 @@ def take(database: Database, run_id: str, target: str, kind: str, most: int) -> 
     """Mark the next writes of a kind that a run has planned as sent, opt-outs first, and return them.
 
     A write that would subscribe somebody stays planned when a no of theirs arrived after it was planned (a long load, and the
-    other flow goes on meanwhile): the next run decides with it.
+    other flow goes on meanwhile), or when the account is another address's by now: the next run decides with that.
     """
     database.execute(
         """
@@ -133,12 +133,21 @@ def take(database: Database, run_id: str, target: str, kind: str, most: int) -> 
         from load.writes where state = 'planned' and run_id = $run_id and target = $target and kind = $kind
         and not (
             coalesce((payload ->> 'status') in ('subscribed', 'pending'), false)
-            and exists (
-                select 1 from consent.events
-                where
-                    events.address = writes.address
-                    and events.kind in ('opted_out', 'bounced', 'complained')
-                    and events.recorded_at > writes.planned_at
+            and (
+                exists (
+                    select 1 from consent.events
+                    where
+                        events.address = writes.address
+                        and events.kind in ('opted_out', 'bounced', 'complained')
+                        and events.recorded_at > writes.planned_at
+                )
+                or exists (
+                    select 1 from shop.customers as account
+                    where
+                        account.shop = writes.target
+                        and account.customer_id = writes.key
+                        and account.address is distinct from writes.address
+                )
             )
         )
         order by (payload ->> 'status') is not distinct from 'unsubscribed' desc, key limit $most

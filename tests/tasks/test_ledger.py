@@ -209,6 +209,17 @@ def test_a_no_that_arrived_after_planning_stops_the_write_that_would_subscribe(
     }  # says nothing about consent
 
 
+@pytest.mark.parametrize(("status", "is_taken"), [("subscribed", False), ("unsubscribed", True)])
+def test_who_changed_their_address_meanwhile_is_not_subscribed_by_what_was_planned_for_the_old_one(
+    database: Database, status: str, is_taken: bool
+) -> None:
+    account(database, "1", ANNA, None)
+    contact(database, ANNA, status)
+    run(database, "run-1", "reverse")
+    database.execute("update shop.customers set address = $1", [BOB])
+    assert len(ledger.take(database, "run-1", "shop", "consent", 10)) == is_taken
+
+
 def test_accounts_to_look_at_again_before_they_are_told_subscribed(database: Database) -> None:
     account(database, "1", ANNA, None)
     contact(database, ANNA, "subscribed")
