@@ -87,7 +87,14 @@ class Patience:
 
 
 class Redirected(SetupError):
-    """The other side sends our call elsewhere. A connector may know a better sentence about that."""
+    """The other side sends our call to `where`. A connector may know better what to do about that."""
+
+    def __init__(self, name: str, where: str) -> None:
+        super().__init__(
+            f"{name} redirects our call to {where}: if that is its right address, set it in shopsync.toml; otherwise take the "
+            "shop out of its test, 'coming soon' or password mode. Keys never follow a redirect."
+        )
+        self.where = where
 
 
 class _Again(Exception):
@@ -232,7 +239,7 @@ class Api:
         """Pass a good answer; sort a bad one into again, later, stop or refused."""
         status = response.status_code
         if 300 <= status < 400:
-            raise _redirected(self.name, response)
+            raise Redirected(self.name, redirect_target(response))
         # At high volume Mailchimp answers 403 without a JSON body where it means 429 (fundamentals page).
         if status in BUSY or (status == 403 and not response.content):
             after = _retry_after(response)
@@ -286,14 +293,11 @@ def _refused(response: httpx.Response) -> RefusedCall:
     return RefusedCall(response.status_code, str(code), without_addresses(str(message)), body)
 
 
-def _redirected(name: str, response: httpx.Response) -> Redirected:
+def redirect_target(response: httpx.Response) -> str:
+    """Where a redirect leads, without a query or user in it."""
     target = urlsplit(response.headers.get("location", ""))
     host = target.netloc.rpartition("@")[2]
-    where = f"{target.scheme or 'https'}://{host}{target.path}" if host else target.path or "nowhere"
-    return Redirected(
-        f"{name} redirects our call to {where}: if that is its right address, set it in shopsync.toml; otherwise take the shop "
-        "out of its test, 'coming soon' or password mode. Keys never follow a redirect."
-    )
+    return f"{target.scheme or 'https'}://{host}{target.path}" if host else target.path or "nowhere"
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -12,14 +12,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 import duckdb
 import orjson
 
-from tasks.connector import Page, Record, TryLater
+from tasks.connector import Page, Record, SetupError, TryLater
 from tasks.shaping import dig, instant, text, whole
 from tasks.shops.shopify.queries import BULK_OPERATION, RUN_BULK, Change, Listing
 from tasks.shops.shopify.wire import Reply, ShopApi, first_error
@@ -46,10 +46,11 @@ UNDER_WAY = frozenset({"CREATED", "RUNNING", "CANCELING"})
 
 @dataclass(frozen=True)
 class Operation:
-    """`asked_at`: before Shopify began; all that the file says was true then or later."""
+    """`asked_at` is before the call by our clock, `created_at` is Shopify's: all that the file says was true then or later."""
 
     operation_id: str
     asked_at: datetime
+    created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class BulkOperations:
 
     def _read(self, listing: Listing, operation: Operation, done: Done) -> Iterator[Page]:
         empty = Page([], operation.asked_at, done.answered_at, announced=done.roots)
-        since = operation.asked_at.isoformat()
+        since = operation.created_at.isoformat()
         if done.url is None:
             yield replace(empty, cursor=since, complete=not done.roots)
             return
@@ -120,31 +121,34 @@ class BulkOperations:
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     def _run(self, document: str) -> Operation | None:
+        asked_at = datetime.now(UTC)
         # Twice costs the shop some work and does no harm.
         answer = self._api.change([Change(RUN_BULK, {"query": document, "groupObjects": False})], repeatable=True)[0]
         if error := first_error(answer):
             code, said = error
             if code in BUSY:
                 return None
-            raise TryLater(f"{self._api.name} starts no bulk operation ({code}: {said}); run again later.")
+            raise SetupError(f"{self._api.name} refuses a bulk operation ({code}: {said}): update shopsync, or report this.")
         found = dig(answer, "bulkOperation")
         operation_id, created_at = text(dig(found, "id")), instant(dig(found, "createdAt"))
         if not operation_id or not created_at:
             raise TryLater(f"{self._api.name} does not say which bulk operation it started; run again later.")
-        self._mark(document).write_text(operation_id)
-        return Operation(operation_id, created_at)
+        self._mark(document).write_text(f"{operation_id} {asked_at.isoformat()}")
+        return Operation(operation_id, asked_at, created_at)
 
     def _unfinished(self, document: str) -> Operation | None:
         """What an earlier run started and did not read: still under way, or done a short while ago."""
-        if not self._mark(document).exists():
+        try:
+            operation_id, _, said = self._mark(document).read_text().partition(" ")
+        except FileNotFoundError:
             return None
-        operation_id = self._mark(document).read_text()
-        reply = self._api.call(BULK_OPERATION, {"id": operation_id})
-        found = reply.data.get("bulkOperation")
-        created_at, status = instant(dig(found, "createdAt")), dig(found, "status")
-        if created_at and (status in UNDER_WAY or (status == "COMPLETED" and reply.answered_at - created_at < FRESH)):
+        found = self._api.call(BULK_OPERATION, {"id": operation_id}).data.get("bulkOperation")
+        asked_at, created_at, status = instant(said), instant(dig(found, "createdAt")), dig(found, "status")
+        if not asked_at or not created_at:
+            return None
+        if status in UNDER_WAY or (status == "COMPLETED" and datetime.now(UTC) - asked_at < FRESH):
             log.info("%s: going on with the bulk operation of a run that did not end", self._api.name)
-            return Operation(operation_id, created_at)
+            return Operation(operation_id, asked_at, created_at)
         return None
 
     def _finished(self, operation: Operation) -> Done:
@@ -166,6 +170,10 @@ class BulkOperations:
                 return Done(url, whole(dig(found, "rootObjectCount")), whole(dig(found, "objectCount")), reply.answered_at)
             case status if status in UNDER_WAY:
                 return None
+            case "FAILED" if dig(found, "errorCode") == "ACCESS_DENIED":
+                raise SetupError(
+                    f"{self._api.name} ended a bulk operation because the app lacks access: `shopsync check` names the scopes."
+                )
             case status:
                 why = text(dig(found, "errorCode")) or "no reason given"
                 raise TryLater(f"A bulk operation of {self._api.name} ended as {status or 'unknown'} ({why}); run again later.")
@@ -197,6 +205,7 @@ def _in_pages(database: duckdb.DuckDBPyConnection, children: str | None) -> Iter
         for line, is_child in block:
             record = orjson.loads(line)
             if is_child:
+                del record["__parentId"]
                 records[-1][children or ""]["nodes"].append(record)
                 continue
             if len(records) == PER_PAGE:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -67,10 +67,6 @@ from tasks.shops.shopify.shapes import (
 )
 from tasks.shops.shopify.tokens import auth_of
 from tasks.shops.shopify.wire import BLOCK, ShopApi, TooManyChanged, changed_since, first_error
-
-OVERLAP = timedelta(minutes=5)
-"""How far each reading of changes goes back behind the last one: lists are served by an index that lags behind (recorded: a
-customer just made is not in it yet)."""
 
 TAG = "email-bounced"
 STATES = {"subscribed": "SUBSCRIBED", "unsubscribed": "UNSUBSCRIBED"}
@@ -172,7 +168,7 @@ class Shopify:
             yield from self._bulk.pages(listing)
             return
         try:
-            yield from self._api.changed(listing, since - OVERLAP)
+            yield from self._api.changed(listing, since)
         except TooManyChanged as error:
             for page in self._bulk.pages(listing, changed_since(error.since)):
                 yield replace(page, cursor=page.cursor or error.since.isoformat(), complete=False)
@@ -208,7 +204,10 @@ class Shopify:
         outcomes: dict[str, Outcome] = {}
         customers = self._customers(writes)
         for write in writes:
-            if not (customer := customers.get(_target(write))):
+            if not _target(write):
+                sentence = "Opt-outs of guests are kept by shopsync only, because orders have no consent in Shopify."
+                outcomes[write.write_id] = Outcome(write.write_id, "skipped", "guest", sentence)
+            elif not (customer := customers.get(_target(write))):
                 outcomes[write.write_id] = _gone(write)
             elif kind == "consent" and not customer.get("defaultEmailAddress"):
                 # Shopify answers without an error, and changes nothing (recorded).
@@ -222,15 +221,9 @@ class Shopify:
     def _consent(self, writes: Sequence[Write], customers: Mapping[str, Record]) -> Iterator[Outcome]:
         changes = [_consent_change(write, customers[_target(write)]) for write in writes]
         answers = self._api.change(changes, repeatable=True)
-        ignored = [
-            number
-            for number, (write, answer) in enumerate(zip(writes, answers, strict=True))
-            if write.payload["status"] == "unsubscribed" and not first_error(answer) and not _holds("consent", write, answer)
-        ]
-        # Whether Shopify ignores a change older than its own is unverified. An opt-out that was decided is not given up for its
-        # time: without one, Shopify takes the present.
-        again = self._api.change([_without_time(changes[number]) for number in ignored], repeatable=True)
-        answers = [dict(zip(ignored, again, strict=True)).get(number, answer) for number, answer in enumerate(answers)]
+        untimely = [place for place, answer in enumerate(answers) if _is_for_its_time(writes[place], answer)]
+        again = self._api.change([_without_time(changes[place]) for place in untimely], repeatable=True)
+        answers = [dict(zip(untimely, again, strict=True)).get(place, answer) for place, answer in enumerate(answers)]
         for write, answer in zip(writes, answers, strict=True):
             yield _outcome("consent", write, answer)
 
@@ -264,7 +257,7 @@ class Shopify:
         ]
 
     def _customers(self, writes: Sequence[Write]) -> dict[str, Record]:
-        ids = sorted({_target(write) for write in writes})
+        ids = sorted({_target(write) for write in writes} - {""})
         return {number(record.get("id")) or "": record for page in self._api.by_id(CONSENTS, ids) for record in page.records}
 
     # --- shaping
@@ -292,10 +285,21 @@ def _consent_change(write: Write, customer: Record) -> Change:
 
 
 def _consent(write: Write, level: str) -> Record:
-    """A time in the future is refused (recorded), and our clock may be ahead of the one that the time is from."""
     said = {"marketingState": STATES[write.payload["status"]], "marketingOptInLevel": level}
     at = instant(write.payload.get("at"))
-    return said | {"consentUpdatedAt": min(at, datetime.now(UTC)).isoformat()} if at else said
+    # A time in the future is refused (recorded); Shopify counts whole seconds.
+    return said | {"consentUpdatedAt": min(at, datetime.now(UTC).replace(microsecond=0)).isoformat()} if at else said
+
+
+def _is_for_its_time(write: Write, answer: Record) -> bool:
+    """Not taken because of the time alone: without one, Shopify takes the present.
+
+    Where our clock is ahead, a time is in its future. Whether it ignores a change older than its own is unverified; an opt-out
+    that was decided is not given up for that, an opt-in is.
+    """
+    if error := first_error(answer):
+        return "in the future" in error[1]
+    return write.payload["status"] == "unsubscribed" and not _holds("consent", write, answer)
 
 
 def _without_time(change: Change) -> Change:

@@ -21,8 +21,10 @@ import httpx
 import orjson
 
 from tasks.connector import SetupError
+from tasks.http import redirect_target
 from tasks.shaping import dig, money, text
 from tasks.shops.shopify.settings import ShopifySettings
+from tasks.shops.shopify.wire import REDIRECTED
 
 HEADER = "X-Shopify-Access-Token"
 PATH = "/admin/oauth/access_token"
@@ -118,7 +120,7 @@ class RenewedToken(httpx.Auth):
 
     def _sentence(self, response: httpx.Response) -> str:
         if response.is_redirect:
-            return f"{self._name} redirects us: set url to its permanent name, which ends in .myshopify.com."
+            return REDIRECTED.format(name=self._name, where=redirect_target(response))
         if response.status_code == 404:
             return f"There is no shop at {self._site}: check url; it is the permanent name, which ends in .myshopify.com."
         if self._refresh_token:

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,20 @@ MOST = 250
 BLOCK = 50
 """Objects by id and changes in one call: each costs about 12 points of the 1000 that a call may cost."""
 
+OVERLAP = timedelta(minutes=5)
+"""How far each reading of changes goes back behind the last one: lists are served by an index that lags behind (recorded: a
+customer just made is not in it yet)."""
+
 MOST_PAGED = 20_000
 """Shopify pages through 25,000 objects at most (shopify.dev, API limits)."""
 
 FAILED_AT_SHOPIFY = frozenset({"INTERNAL_SERVER_ERROR", "TIMEOUT", "SHOP_INACTIVE_TEMPORARILY"})
+
+
+REDIRECTED = (
+    "{name} redirects our call to {where}: set url to its permanent name, which ends in .myshopify.com; the address that "
+    "buyers see does not do. Keys never follow a redirect."
+)
 
 
 class TooCostly(ConnectorError):
@@ -117,10 +127,7 @@ class ShopApi:
         try:
             answer = self._api.request("POST", API, json=body, repeatable=repeatable)
         except Redirected as error:
-            raise SetupError(
-                f"{self.name} redirects us: set url to its permanent name, which ends in .myshopify.com; the address that "
-                "buyers see does not do. Keys never follow a redirect."
-            ) from error
+            raise SetupError(REDIRECTED.format(name=self.name, where=error.where)) from error
         except RefusedCall as refusal:
             raise SetupError(f"{self.name} {_refused(refusal, self.site)}") from refusal
         found = answer.headers.get("x-shopify-api-version")
@@ -189,7 +196,7 @@ class ShopApi:
         """
         after, total, until, reached = None, 0, None, since
         while True:
-            variables = {"first": self._page_size, "after": after, "query": changed_since(since)}
+            variables = {"first": self._page_size, "after": after, "query": changed_since(since - OVERLAP)}
             try:
                 reply = self.call(listing.paged(), variables)
             except TooCostly:
