@@ -1,6 +1,7 @@
-"""Writes the pages that say what the code says: docs/snapshot.md and docs/rules.md. Run: python docs/build.py
+"""Writes the pages that say what the code says: docs/snapshot.md, docs/rules.md, docs/platforms.md and the README's table of
+platforms. Run: python docs/build.py
 
-A test compares both pages with what this makes.
+A test compares the pages with what this makes.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
+from flows.platforms import platforms  # noqa: E402
 from schemas.state import TABLES  # noqa: E402
 from tasks.snapshot import CONTACTS, RELATIONS  # noqa: E402
 
@@ -60,6 +63,15 @@ A decision is explained by its rule: `shopsync explain demo EMAIL` shows it for 
 [snapshot](snapshot.md) for all.
 
 **This page is made by `docs/build.py` from `data/rules/consent-first.csv`.**
+"""
+
+PLATFORMS = """\
+# Platforms
+
+What each platform can do, its limits, what is not possible and why. `shopsync platforms` says the same in the terminal, and
+`shopsync check CONNECTION` looks what your shop and your account allow.
+
+**This page is made by `docs/build.py` from what the connectors declare.**
 """
 
 WORDS = {
@@ -113,7 +125,33 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-PAGES = {"snapshot.md": snapshot_page, "rules.md": rules_page}
+def platforms_page() -> str:
+    parts = [PLATFORMS]
+    for kind, listed in platforms().items():
+        parts += [f"## {kind[0].upper()}{kind[1:]}", "", *_can(listed)]
+        for platform in listed:
+            parts += ["", f"### {platform['name']}", "", f"Limits: {platform['limits']}.", ""]
+            parts += [f"- {note}" for note in platform["notes"]]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _can(listed: list[dict[str, Any]]) -> list[str]:
+    head = ["| | " + " | ".join(platform["name"] for platform in listed) + " |", "| --- |" + " :---: |" * len(listed)]
+    rows = {said: " | ".join("yes" if platform["can"][said] else "–" for platform in listed) for said in listed[0]["can"]}
+    return head + [f"| {said} | {cells} |" for said, cells in rows.items()]
+
+
+def readme() -> str:
+    """The README with its tables of platforms made anew, between two comments that nobody sees."""
+    before, _, rest = (DOCS.parent / "README.md").read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    tables = [line for listed in platforms().values() for line in [*_can(listed), ""]]
+    return "\n".join([before + BEGIN, "", *tables]) + END + after
+
+
+BEGIN, END = "<!-- platforms: made by docs/build.py -->", "<!-- /platforms -->"
+PAGES = {"snapshot.md": snapshot_page, "rules.md": rules_page, "platforms.md": platforms_page, "../README.md": readme}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

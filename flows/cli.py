@@ -164,6 +164,14 @@ def sql(
 
 
 @app.command()
+def platforms(as_json: AsJson = False) -> None:
+    """What each shop and ESP can do, its limits, and what is not possible and why."""
+    from flows.platforms import platforms as all_platforms
+
+    _show(all_platforms(), pages.platforms, as_json)
+
+
+@app.command()
 def sandbox(
     folder: Annotated[Path, typer.Option(help="Where shopsync.toml for the sandbox is written.")] = Path("data/sandbox"),
     customers: Annotated[int, typer.Option(min=10, help="How many customers the invented shop has.")] = 3000,

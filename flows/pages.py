@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -70,6 +71,23 @@ def findings(console: Console, found: list[dict[str, Any]]) -> None:
     console.print("Ready to sync." if not errors else f"{errors} to mend before the first sync.")
 
 
+def platforms(console: Console, found: dict[str, list[dict[str, Any]]]) -> None:
+    """A column a platform, a line a thing it may do; below what is not possible, and why."""
+    for kind, listed in found.items():
+        made = Table(title=kind, title_justify="left", title_style="bold", header_style="bold", box=None, padding=(0, 2, 0, 0))
+        made.add_column("")
+        for platform in listed:
+            made.add_column(platform["name"], justify="center")
+        for said in listed[0]["can"]:
+            made.add_row(said, *("[green]yes[/]" if platform["can"][said] else "[dim]–[/]" for platform in listed))
+        console.print(made)
+        for platform in listed:
+            console.print(f"\n[bold]{platform['name']}[/]  Limits: {escape(platform['limits'])}.", highlight=False)
+            for note in platform["notes"]:
+                console.print(Padding(f"· {escape(note)}", (0, 0, 0, 2)), highlight=False)
+        console.print()
+
+
 def planned(console: Console, result: dict[str, Any]) -> None:
     """A dry run: who would change, by which rule, and what would be sent."""
     _read(console, result)
@@ -103,22 +121,25 @@ def _read(console: Console, result: dict[str, Any]) -> None:
         console.print()
 
 
-def _changes(console: Console, result: dict[str, Any], title: str) -> None:
-    if not result["transitions"]:
-        return
-    shown = [
+def changes(transitions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Who changes, in the words and the order in which people read it; numbers first, as a narrow window cuts the rest."""
+    return [
         {
+            "people": row["people"],
             "at": {"esp": "ESP", "shop": "shop"}[row["side"]],
             "from": row["status_before"],
             "to": row["status_after"],
-            "people": row["people"],
             "rule": row["rule"],
             "why": row["sentence"],
         }
-        for row in result["transitions"]
+        for row in transitions
     ]
-    console.print(grid(shown, title, ("people",)))
-    console.print()
+
+
+def _changes(console: Console, result: dict[str, Any], title: str) -> None:
+    if result["transitions"]:
+        console.print(grid(changes(result["transitions"]), title, ("people",)))
+        console.print()
 
 
 def _attention(console: Console, result: dict[str, Any]) -> None:

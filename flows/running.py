@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.blocks import read_block
+from flows.pages import changes
 from flows.watching import Watcher, tell
 from schemas.settings import SettingsError, read_settings
 from tasks.connector import SetupError, TryLater
@@ -80,7 +81,7 @@ def report(run: Run, decided: dict[str, Any], writes: list[dict[str, Any]]) -> d
         )
         rejected = rejected_count(database, run.run_id)
     tell(f"{run.name}-{run.flow}-read", extracted, "What was read, and what became of it.")
-    tell(f"{run.name}-{run.flow}-decided", decided["transitions"], "Who changes, from what to what, and by which rule.")
+    tell(f"{run.name}-{run.flow}-decided", changes(decided["transitions"]), "Who changes, and by which rule.")
     tell(f"{run.name}-{run.flow}-written", writes, "What was written, and what became of it.")
     return {
         "connection": run.name,

@@ -8,6 +8,7 @@ import time
 from typing import Any
 from uuid import UUID
 
+from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.context import FlowRunContext
 
@@ -45,9 +46,15 @@ class Watcher:
 
 
 def tell(key: str, table: list[dict[str, Any]], description: str) -> None:
-    """Leave a table at the run, for whoever opens it in the Prefect UI."""
-    if FlowRunContext.get() is not None and table:
-        create_table_artifact(table=table, key=slug(key), description=description)
+    """Leave a table at the run, and its lines in the run's log, for whoever opens it in the Prefect UI."""
+    if FlowRunContext.get() is None or not table:
+        return
+    create_table_artifact(table=table, key=slug(key), description=description)
+    log = get_run_logger()
+    for row in table:
+        words = " · ".join(value for value in row.values() if isinstance(value, str))
+        numbers = ", ".join(f"{name} {value:,}" for name, value in row.items() if isinstance(value, int))
+        log.info("%s: %s", words, numbers)
 
 
 def slug(name: str) -> str:

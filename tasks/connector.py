@@ -8,7 +8,7 @@ a frame of `schemas`; sending takes writes and answers for each of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -182,7 +182,8 @@ class EspCapabilities:
     double_opt_in: bool
     writes: tuple[str, ...]
     batch_size: dict[str, int]
-    notes: tuple[str, ...] = field(default=())
+    limits: str
+    notes: tuple[str, ...] = ()
 
 
 class Shop(Protocol):

@@ -205,6 +205,12 @@ def test_the_general_settings_are_described() -> None:
     assert described == [name for name in Settings.model_fields if name != "connections"]
 
 
+def test_the_connector_on_the_page_is_the_one_that_the_contract_tests() -> None:
+    page = [line for name, block in blocks("python") if name == "add-a-shop.md" for line in block.splitlines() if line]
+    file = (ROOT / "docs" / "examples" / "larder.py").read_text(encoding="utf-8")
+    assert page == [line for line in file.splitlines() if line], "copy docs/examples/larder.py into the page"
+
+
 def test_a_key_that_no_page_names_is_refused() -> None:
     with pytest.raises(ValidationError, match="Extra inputs"):
         Guards.model_validate({"speed": 1})
@@ -222,16 +228,10 @@ def builder() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["snapshot.md", "rules.md"])
+@pytest.mark.parametrize("name", builder().PAGES)
 def test_generated_pages_are_fresh(name: str) -> None:
     page = builder().PAGES[name]()
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == page, "run: python docs/build.py"
-
-
-def test_the_table_of_platforms_matches_the_registries() -> None:
-    rows = table_under(ROOT / "README.md", "Platforms")
-    listed = {(cells[0].lower(), cells[1]) for cells in rows}
-    assert listed == {(name, "shop") for name in shops.PLATFORMS} | {(name, "ESP") for name in esps.PLATFORMS}
 
 
 def test_the_folders_that_the_readme_lists_exist() -> None:

@@ -59,7 +59,10 @@ def test_flows_complete_with_tables_and_tell_the_server_no_address(
             assert {artifact["type"] for artifact in artifacts} == {"table", "progress"}
             tables = {artifact["key"]: json.loads(artifact["data"]) for artifact in artifacts if artifact["type"] == "table"}
             assert tables[f"demo-{flow}-written"] == result["writes"]
-            assert tables[f"demo-{flow}-decided"] == result["transitions"]
+            decided = {(row["people"], row["rule"], row["why"]) for row in tables[f"demo-{flow}-decided"]}
+            assert decided == {(row["people"], row["rule"], row["sentence"]) for row in result["transitions"]}
+            said = [log["message"] for log in everything(url, "logs", logs={"flow_run_id": {"any_": [run["id"]]}})]
+            assert any(f"people {row['people']:,}" in line for row in result["transitions"] for line in said)
             if name != "reverse":
                 assert tables[f"demo-{flow}-read"] == result["read"]
     told = json.dumps([everything(url, what) for what in ("flow_runs", "task_runs", "artifacts", "logs")])

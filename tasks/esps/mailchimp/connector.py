@@ -67,6 +67,7 @@ class Mailchimp:
         writes=("status", "create", "profile", "tags", "archive", "product", "customer", "order"),
         batch_size={"create": 500}
         | dict.fromkeys(("status", "profile", "tags", "archive", "product", "customer", "order"), MOST_OPERATIONS),
+        limits="10 calls at the same time to one key, of which shopsync uses at most 8; a batch holds 1,000 writes",
         notes=(
             "People who unsubscribed themselves, bounced or complained come back only by confirming a mail (compliance state).",
             "The time of a status change is not stated, only that of the last edit; a contact shows at most 50 tags.",
