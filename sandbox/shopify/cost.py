@@ -1,6 +1,6 @@
 """What a query costs, and the bucket it is paid from.
 
-Fitted to the `requestedQueryCost` of all recordings that have one: scalars nothing, objects 1, a mutation 10, a count 10, a
+Equal to the `requestedQueryCost` of all recordings that have one, near their `actualQueryCost`: scalars nothing, objects 1, a mutation 10, a count 10, a
 connection 2 and per record of its page what one record costs, where a page of n counts as 2·ln n. Money and postal addresses
 are free.
 """
@@ -86,7 +86,7 @@ class Cost:
         if name in _FREE or name.endswith("Error"):
             return 0
         if value is None:
-            return 0
+            return 0 if is_payload else 1
         one = value[0] if isinstance(value, list) and value else value
         return (0 if is_payload else 1) + self._selection(node.selection_set, kind, one)
 

@@ -391,7 +391,15 @@ def told(story: Story, exchange: Exchange) -> str:
     drops = exchange.document is None
     story.compare(exchange.answer.get("data"), got.get("data"), "data", drops=drops)
     story.compare(_comparable(exchange.answer, drops), _comparable(got, drops), "errors", drops=drops)
+    if not drops:
+        story.compare(_extensions(exchange.answer), _extensions(got), "extensions", drops=False)
     return REPLAYED
+
+
+def _extensions(answer: dict[str, Any]) -> dict[str, Any]:
+    """The cost, and what the search remarked. What was really paid is only near the truth in the twin, so it does not count."""
+    held = answer.get("extensions", {})
+    return {"search": held.get("search"), "requestedQueryCost": held.get("cost", {}).get("requestedQueryCost")}
 
 
 def _comparable(answer: dict[str, Any], is_made_up: bool) -> Any:
