@@ -35,7 +35,7 @@ from tasks.http import Patience
 from tasks.shaping import dig, instant, text
 from tasks.shops.shopify import hooks
 from tasks.shops.shopify.bulk import BulkOperations
-from tasks.shops.shopify.check import ASK_FOR_ACCESS, check
+from tasks.shops.shopify.check import ASK_FOR_ACCESS, are_hidden, check
 from tasks.shops.shopify.queries import (
     ADD_TAGS,
     BOUNCE_REASON,
@@ -144,8 +144,9 @@ class Shopify:
                 return
 
     def customers(self, cursor: str | None = None) -> Iterator[Page]:
+        """Refuses to read people whose addresses Shopify hides, because they would all count as having none."""
         for page in self._listed(CUSTOMERS, cursor):
-            if len(page.records) >= 100 and not any(dig(record, "defaultEmailAddress") for record in page.records):
+            if are_hidden(page.records, is_sample=cursor is None):
                 raise SetupError(f"Shop {self._shop} shows no e-mail addresses of its customers: {ASK_FOR_ACCESS}")
             yield page
 

@@ -92,7 +92,7 @@ class RenewedToken(httpx.Auth):
             if kept := self._usable(refused):  # another process was faster
                 return kept.access_token
             kept = self._accepted((yield self._asking(request)))
-            self._keep(kept)
+            self._keep(kept)  # before it is used
             return kept.access_token
 
     def _asking(self, request: httpx.Request) -> httpx.Request:

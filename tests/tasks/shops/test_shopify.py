@@ -304,6 +304,15 @@ def test_an_app_without_approval_does_not_make_everybody_nameless(open_shop: Ope
         list(open_shop(world, refuses_protected=True).shop.customers(LONG_AGO))
 
 
+def test_an_import_of_people_without_addresses_is_no_such_app(here: Served) -> None:
+    cursor = list(here.shop.customers())[-1].cursor
+    for number in range(30):
+        customer = here.twin.shop.customers[int(here.register(f"p{number}@example.com", first_name="Bo"))]
+        customer.email = None
+    here.twin.act_wait(0)
+    assert len(ids(here.shop.customers(cursor))) >= 30
+
+
 # whole listings
 
 
