@@ -1,8 +1,8 @@
 """What a query costs, and the bucket it is paid from.
 
-Equal to the `requestedQueryCost` of all recordings that have one, near their `actualQueryCost`: scalars nothing, objects 1, a mutation 10, a count 10, a
-connection 2 and per record of its page what one record costs, where a page of n counts as 2·ln n. Money and postal addresses
-are free.
+Equal to the `requestedQueryCost` of all recordings that have one, near their `actualQueryCost`: scalars nothing, objects 1, a
+mutation 10, a count 10, a connection 2 and per record of its page what one record costs, where a page of n counts as 2·ln n.
+Money and postal addresses are free.
 """
 
 from __future__ import annotations

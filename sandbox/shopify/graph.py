@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -134,15 +134,29 @@ def parse_moment(value: Any) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def made_schema(resolvers: Mapping[str, Callable[..., Any]], *, without: Sequence[str] = ()) -> GraphQLSchema:
-    """The schema with its resolvers ("Type.field"); `without` are the fields that an older version does not have."""
+OLD_LACKS = (
+    "QueryRoot.bulkOperation",
+    "QueryRoot.bulkOperations",
+    "Refund.processedAt",
+    "WebhookSubscription.name",
+    "WebhookSubscriptionInput.name",
+)
+"""What our part of the schema did not have before 2026-01. [spec of both versions]"""
+
+
+def made_schema(resolvers: Mapping[str, Callable[..., Any]], version: str) -> GraphQLSchema:
+    """The version's schema with its resolvers ("Type.field")."""
     schema = build_schema(DESCRIPTION.read_text(encoding="utf-8"))
-    for coordinate in without:
+    is_old = version < "2026-01"
+    for coordinate in OLD_LACKS if is_old else ():
         kind, _, name = coordinate.partition(".")
         del schema.type_map[kind].fields[name]  # type: ignore[attr-defined]
+    assert schema.mutation_type is not None
+    # true before 2026-01 [spec of both versions]
+    schema.mutation_type.fields["bulkOperationRunQuery"].args["groupObjects"].default_value = is_old
     for coordinate, resolve in resolvers.items():
         kind, _, name = coordinate.partition(".")
-        if coordinate not in without:
+        if not is_old or coordinate not in OLD_LACKS:
             schema.type_map[kind].fields[name].resolve = resolve  # type: ignore[attr-defined]
     texts: dict[str, Callable[[Any], str]] = {
         "DateTime": moment_text,

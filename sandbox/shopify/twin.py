@@ -150,13 +150,7 @@ class Shopify:
 
     def _schema(self, version: str) -> GraphQLSchema:
         if version not in self._schemas:
-            is_old = version < "2026-01"
-            without = ("QueryRoot.bulkOperation", "QueryRoot.bulkOperations") if is_old else ()
-            schema = made_schema(guarded(resolve_by_name), without=without)
-            assert schema.mutation_type is not None
-            # Its default was true before 2026-01. [spec of both versions]
-            schema.mutation_type.fields["bulkOperationRunQuery"].args["groupObjects"].default_value = is_old
-            self._schemas[version] = schema
+            self._schemas[version] = made_schema(guarded(resolve_by_name), version)
         return self._schemas[version]
 
     def _answer(self, version: str, base: str, query: Any, variables: Json, operation_name: str | None) -> tuple[int, Json]:
