@@ -199,20 +199,16 @@ def _edges(value: Any) -> list[Json]:
 
 def _split(node: Json, parent: str | None) -> tuple[Json, list[Json]]:
     """A record's own line, and the records of its connections."""
-    line: Json = {}
-    children: list[Json] = []
-    for name, value in node.items():
-        if isinstance(value, dict) and _edges_below(value):
-            children += [edge["node"] for edge in _edges(value)]
-        else:
-            line[name] = value
+    line = _without_connections(node)
     if parent is not None:
         line["__parentId"] = parent
-    return line, children
+    return line, [edge["node"] for value in node.values() for edge in _edges(value)]
 
 
-def _edges_below(value: Any) -> bool:
-    return isinstance(value, dict) and ("edges" in value or any(_edges_below(inner) for inner in value.values()))
+def _without_connections(value: Json) -> Json:
+    """Plain objects stay, without the connections below them."""
+    kept = {name: inner for name, inner in value.items() if not (isinstance(inner, dict) and "edges" in inner)}
+    return {name: _without_connections(inner) if isinstance(inner, dict) else inner for name, inner in kept.items()}
 
 
 def _grouped(node: Json, parent: str | None) -> Iterator[Json]:

@@ -19,6 +19,7 @@ from graphql import (
     ExecutionResult,
     FieldNode,
     FragmentDefinitionNode,
+    GraphQLArgument,
     GraphQLEnumType,
     GraphQLError,
     GraphQLInputObjectType,
@@ -153,7 +154,8 @@ def made_schema(resolvers: Mapping[str, Callable[..., Any]], version: str) -> Gr
         del schema.type_map[kind].fields[name]  # type: ignore[attr-defined]
     assert schema.mutation_type is not None
     # true before 2026-01 [spec of both versions]
-    schema.mutation_type.fields["bulkOperationRunQuery"].args["groupObjects"].default_value = is_old
+    arguments = schema.mutation_type.fields["bulkOperationRunQuery"].args
+    arguments["groupObjects"] = GraphQLArgument(arguments["groupObjects"].type, default_value=is_old)
     for coordinate, resolve in resolvers.items():
         kind, _, name = coordinate.partition(".")
         if not is_old or coordinate not in OLD_LACKS:

@@ -56,9 +56,9 @@ def load(shop: Shop, world: w.World) -> None:
     for coupon in world.coupons:
         code = coupon.code
         key = next(keys)
-        shop.discounts[key] = Discount(
-            key, code, [code.upper()], coupon.percent, coupon.created_at, coupon.created_at, coupon.expires_at
-        )
+        made = Discount(key, code, [code.upper()], coupon.percent, coupon.created_at, coupon.created_at, coupon.expires_at)
+        made.only_for = [number for number in [taken.get((coupon.only_email or "").lower())] if number]
+        shop.discounts[key] = made
     for sold in world.orders:
         email = normal_email(sold.billing.email)
         known = accounts.get(sold.account or 0) or taken.get(email.lower())

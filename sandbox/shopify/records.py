@@ -240,7 +240,7 @@ class Product(Owner):
 
 @dataclass
 class Discount(Record):
-    """A discount with one code or several."""
+    """A discount with one code or several; `only_for` are the customers who may use it, nobody named means everybody."""
 
     kind = "DiscountCodeNode"
     title: str
@@ -253,6 +253,7 @@ class Discount(Record):
     applies_once_per_customer: bool = False
     minimum_subtotal: Decimal | None = None
     used: int = 0
+    only_for: list[int] = field(default_factory=list)
 
     @property
     def updated_at(self) -> datetime:

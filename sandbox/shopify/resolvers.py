@@ -775,7 +775,13 @@ def discount_itself(discount: Discount, info: Any) -> Json:
         "asyncUsageCount": discount.used,
         "appliesOncePerCustomer": discount.applies_once_per_customer,
         "codesCount": {"count": len(discount.codes), "precision": "EXACT"},
-        "customerGets": {"value": {"__typename": "DiscountPercentage", "percentage": float(percent)}},
+        "context": {"__typename": "DiscountCustomers", "customers": [shop.customers[key] for key in discount.only_for]}
+        if discount.only_for
+        else {"__typename": "DiscountBuyerSelectionAll", "all": "ALL"},
+        "customerGets": {
+            "items": {"__typename": "AllDiscountItems", "allItems": True},
+            "value": {"__typename": "DiscountPercentage", "percentage": float(percent)},
+        },
         "minimumRequirement": {
             "__typename": "DiscountMinimumSubtotal",
             "greaterThanOrEqualToSubtotal": money(discount.minimum_subtotal, shop.setup.currency),

@@ -94,7 +94,7 @@ class _Parser:
 
     def term(self, text: str) -> Test:
         name, colon, rest = text.partition(":")
-        if not colon or not re.fullmatch(r"[a-z_.]+", name):
+        if not colon or not re.fullmatch(r"[A-Za-z_.]+", name):
             return self.words(text.strip("'\""))
         match = re.fullmatch(r"([<>]=?)?(.*)", rest, re.DOTALL)
         assert match is not None
