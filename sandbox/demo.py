@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
@@ -33,14 +34,30 @@ from rich.table import Table
 
 from flows.cli import prepare_prefect
 from sandbox.day import Day, Deed
-from sandbox.reference import Change, Person, differences, key, live_through, read_both, settle
+from sandbox.reference import (
+    Change,
+    Person,
+    differences,
+    from_shopify,
+    key,
+    live_through,
+    read_both,
+    read_shop,
+    settle,
+    subscribers_of,
+)
+from sandbox.town import SIDES
 
 Json = dict[str, Any]
 
 STORE = "shopsync-demo-shop"
+SECOND_STORE = "shopsync-second-shop"
+OF_SECOND = ("status at the ESP", "tags", "consent in the shop", "bounce noted in the shop", "orders at the ESP")
+OF_BOTH = ("status at the ESP", "tags")
 PLACE = Path(__file__).parent.parent
 SHOWN_DIFFERENCES = 20
 GATES = ("shop", "esp")
+"""The sides between which the demo's day goes by."""
 
 
 class DemoError(Exception):
@@ -51,19 +68,19 @@ class Town:
     """Both twins in a process of their own, and the door behind which one plays the people and the merchant."""
 
     def __init__(self, folder: Path, customers: int, orders: int) -> None:
-        self.folder, self._urls = folder, dict.fromkeys(GATES, "")
+        self.folder, self._urls = folder, dict.fromkeys(SIDES, "")
         command = [sys.executable, "-m", "sandbox.town", str(folder), "--customers", str(customers), "--orders", str(orders)]
         self._process = subprocess.Popen(command, cwd=PLACE, stdout=subprocess.PIPE, text=True)
         self._door = httpx.Client(timeout=120, trust_env=False)
 
     def wait(self) -> None:
-        """Until both twins answer."""
+        """Until all twins answer."""
         assert self._process.stdout
         line = self._process.stdout.readline()
         found = [word.rstrip(",.") for word in line.split() if word.startswith("http://")]
-        if len(found) != len(GATES):
+        if len(found) != len(SIDES):
             raise DemoError("The sandbox did not start; `python -m sandbox.town data/demo` shows why.")
-        self._urls = dict(zip(GATES, (found[0], found[1].removesuffix("/3.0")), strict=True))
+        self._urls = dict(zip(SIDES, (url.removesuffix("/3.0") for url in found), strict=True))
 
     def ask(self, side: str, what: str, **asked: Any) -> Any:
         answer = self._door.post(f"{self._urls[side]}/_sandbox/{what}", json=asked)
@@ -93,6 +110,29 @@ class Town:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+class Beside:
+    """The command line in a process of its own, one command after the other, while the demo goes on."""
+
+    def __init__(self, *commands: str) -> None:
+        self._results: list[Json] = []
+        self._work = ThreadPoolExecutor(1)
+        self._done = [self._work.submit(self._run, command) for command in commands]
+
+    @staticmethod
+    def _run(command: str) -> Json:
+        asked = [sys.executable, "-m", "flows.cli", *command.split(), "--json"]
+        ended = subprocess.run(asked, cwd=PLACE, capture_output=True, check=False)
+        if ended.returncode not in {0, 6}:
+            raise DemoError(f"`shopsync {command}` ended with {ended.returncode}: {ended.stderr.decode().strip()[-300:]}")
+        return dict(orjson.loads(ended.stdout))
+
+    def results(self) -> list[Json]:
+        """What the commands printed, when all of them are done."""
+        found = [done.result() for done in self._done]
+        self._work.shutdown()
+        return found
 
 
 class Teller:
@@ -146,7 +186,7 @@ def run_demo(folder: Path, customers: int, orders: int, console: Console) -> boo
     town = Town(folder, customers, orders)
     try:
         demo = _Demo(teller, town, share=customers / 3000)
-        with teller.doing("Starting a shop, an ESP and Prefect"), ThreadPoolExecutor(1) as beside:
+        with teller.doing("Starting shops, ESPs and Prefect"), ThreadPoolExecutor(1) as beside:
             prefect = beside.submit(connect_to_prefect, folder)
             town.wait()
             demo.look()
@@ -163,7 +203,7 @@ def run_demo(folder: Path, customers: int, orders: int, console: Console) -> boo
 
 def connect_to_prefect(folder: Path) -> None:
     """One Prefect server for all flows: the one that PREFECT_API_URL names, else a temporary one."""
-    os.environ["SHOPSYNC_CONFIG"] = str(folder / "shopsync.toml")
+    os.environ["SHOPSYNC_CONFIG"] = str((folder / "shopsync.toml").absolute())
     os.environ.setdefault("DO_NOT_TRACK", "1")  # else Prefect prints a notice the first time
     prepare_prefect()
     from prefect.client.orchestration import get_client  # noqa: PLC0415
@@ -182,6 +222,10 @@ def connect_to_prefect(folder: Path) -> None:
             "start it, or unset PREFECT_API_URL" if named else "run the demo again, or start one with `prefect server start`"
         )
         raise DemoError(f"{where}: {advice}.")
+    if "PREFECT_API_URL" not in os.environ:
+        from prefect.server.api.server import SubprocessASGIServer  # noqa: PLC0415
+
+        os.environ["PREFECT_API_URL"] = SubprocessASGIServer().api_url  # so that other processes use it, too
 
 
 class _Demo:
@@ -195,14 +239,16 @@ class _Demo:
         self.last_writes = 0
         self.old_orders: set[str] = set()
         self.unwanted: list[Json] = []
+        self.second: dict[str, Person] = {}
 
     def play(self) -> bool:
         self.meet()
         self.first_sync()
         self.the_day()
         self.second_sync()
+        both = Beside("sync second", "sync both")
         self.third_sync()
-        is_same = self.compare()
+        is_same = self.compare() and self.compare_both(both)
         self.unwanted = self.unwanted_mails()
         return is_same and self.last_writes == 0 and not self.unwanted
 
@@ -219,24 +265,30 @@ class _Demo:
         self.shop, self.esp = self.town.states()
         self.people = read_both(self.shop, self.esp, datetime.now(UTC))
         self.old_orders = {str(order["id"]) for order in self.shop["orders"]}
+        second_shop, second_esp = from_shopify(self.town.ask("second_shop", "state")), self.town.ask("second_esp", "state")
+        self.second = read_both(second_shop, second_esp, datetime.now(UTC), origin="Shopify")
 
     def meet(self) -> None:
-        self.teller.title("A shop and an audience that do not agree")
-        people = self.people.values()
-        statuses = Counter(person.contact for person in people if person.contact)
-        answers = Counter(person.shop_status() for person in people if person.is_known)
+        self.teller.title("Two shops, each with an audience that does not agree")
         table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
         table.add_column("")
         for word in ("people", "said yes", "said no", "never said"):
             table.add_column(word, justify="right")
-        known = sum(answers.values())
-        table.add_row("WooCommerce", *_numbers(known, *(answers[s] for s in ("subscribed", "unsubscribed", "not_subscribed"))))
-        rest = sum(statuses.values()) - statuses["subscribed"] - statuses["unsubscribed"]
-        table.add_row("Mailchimp", *_numbers(sum(statuses.values()), statuses["subscribed"], statuses["unsubscribed"], rest))
+        for name, everybody in (("WooCommerce", self.people.values()), ("Shopify", self.second.values())):
+            answers = Counter(person.shop_status() for person in everybody if person.is_known)
+            known = (answers[status] for status in ("subscribed", "unsubscribed", "not_subscribed"))
+            table.add_row(name, *_numbers(sum(answers.values()), *known))
+            statuses = Counter(person.contact for person in everybody if person.contact)
+            rest = sum(statuses.values()) - statuses["subscribed"] - statuses["unsubscribed"]
+            heard = (statuses["subscribed"], statuses["unsubscribed"], rest)
+            table.add_row("  its Mailchimp audience", *_numbers(sum(statuses.values()), *heard))
         self.teller.show(table)
+        people = self.people.values()
         accounts = sum(person.account is not None for person in people)
-        guests = known - accounts
-        self.teller.say(f"{accounts:,} customers with an account, {guests:,} guests, {len(self.shop['orders']):,} orders.")
+        guests = sum(person.is_known for person in people) - accounts
+        self.teller.say(
+            f"In WooCommerce {accounts:,} customers with an account, {guests:,} guests, {len(self.shop['orders']):,} orders."
+        )
         both = [p for p in people if p.is_known and p.contact]
         torn = sum(
             (p.shop_status(), p.contact) in {("subscribed", "unsubscribed"), ("unsubscribed", "subscribed")} for p in both
@@ -244,14 +296,18 @@ class _Demo:
         self.teller.say(f"{len(both):,} people are known to both; {torn:,} of them said yes to one and no to the other.")
 
     def first_sync(self) -> None:
-        self.teller.title("First sync: the shop's people go to the ESP, everybody's no goes everywhere")
-        began = time.monotonic()
+        self.teller.title("First syncs, at the same time: people go to their ESP, everybody's no goes everywhere")
+        began, second = time.monotonic(), Beside("sync second", "reverse second")
         with self.teller.doing("Syncing to the ESP"):
             self.flow("sync")
         with self.teller.doing("Telling the shop"):
             self.flow("reverse")
         self._tell_changes(time.monotonic() - began)
-        for person in self.people.values():
+        with self.teller.doing("Waiting for the Shopify shop's"):
+            told = second.results()
+        written = sum(row["acknowledged"] for result in told for row in result["writes"])
+        self.teller.say(f"Beside it, in a process of its own, the Shopify shop's: {written:,} writes.")
+        for person in (*self.people.values(), *self.second.values()):
             settle(person)
 
     def the_day(self) -> None:
@@ -312,11 +368,28 @@ class _Demo:
         self.shop, self.esp = self.town.states()
         changes = [change for deed in self.deeds for change in deed.changes]
         live_through(self.people, changes, self.shop, self.last_seen, datetime.now(UTC))
-        found = differences(self.people, self.shop, self.esp, STORE)
         self.teller.say(
             "What both sides hold, against a second and independent calculation: status, the shop's consent, bounces, tags, "
-            f"orders and their sums.\n[bold]{len(self.people):,} people compared: {len(found):,} differences.[/]"
+            "orders and their sums."
         )
+        return self._tell_differences("WooCommerce", self.people, differences(self.people, self.shop, self.esp, STORE))
+
+    def compare_both(self, beside: Beside) -> bool:
+        """The Shopify shop with its own audience, and the audience that both shops feed since a moment ago."""
+        with self.teller.doing("Syncing the newsletter of both shops"):
+            beside.results()
+        shop, esp = from_shopify(self.town.ask("second_shop", "state")), self.town.ask("second_esp", "state")
+        own = differences(self.second, shop, esp, SECOND_STORE, compared=OF_SECOND)
+        is_same = self._tell_differences("Shopify", self.second, own)
+        now = datetime.now(UTC)
+        everybody = subscribers_of(read_shop(self.shop, now), read_shop(shop, now, "Shopify"))
+        shared = differences(everybody, {"customers": []}, self.town.ask("shared_esp", "state"), "", compared=OF_BOTH)
+        in_both = sum(len(person.origins) > 1 for person in everybody.values())
+        is_shared = self._tell_differences(f"One newsletter for both shops, {in_both:,} in both", everybody, shared)
+        return is_same and is_shared
+
+    def _tell_differences(self, where: str, people: dict[str, Person], found: list[tuple[str, str, str, str]]) -> bool:
+        self.teller.say(f"{where}: [bold]{len(people):,} people compared: {len(found):,} differences.[/]")
         for address, what, expected, held in found[:SHOWN_DIFFERENCES]:
             self.teller.say(f"[red]{escape(address)}[/]: {what} should be {escape(expected)}, and is {escape(held)}")
         if len(found) > SHOWN_DIFFERENCES:

@@ -10,7 +10,7 @@ after the other's latest one. Whatever overlaps is unordered, and then the no wi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,7 +23,7 @@ CONSENT_KEY = "newsletter_optin"
 MEANS_IN, MEANS_OUT = {"1", "yes", "true", "on"}, {"0", "no", "false", "off"}
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 ORIGIN = "WooCommerce"
-OUR_TAGS = {"Subscriber", "Buyer", "Contact", ORIGIN}
+OUR_TAGS = {"Subscriber", "Buyer", "Contact", "WooCommerce", "Shopify"}
 FROM_MAILCHIMP = {"transactional": "not_subscribed", "cleaned": "bounced", "archived": "deleted"}
 TO_MAILCHIMP = {ours: theirs for theirs, ours in FROM_MAILCHIMP.items()}
 
@@ -60,6 +60,7 @@ class Person:
     """One address: what either side knows of it. `shop` holds what each of its records says, by the record's name."""
 
     address: str
+    origins: set[str] = field(default_factory=lambda: {ORIGIN})
     account: str | None = None
     value: str | None = None
     """What the shop stores as consent, to the letter. None: no such entry, or no account."""
@@ -167,16 +168,72 @@ def sums(orders: Iterable[Json]) -> dict[str, Decimal]:
 # Reading the twins
 
 
-def read_both(shop: Json, esp: Json, seen_at: datetime) -> dict[str, Person]:
+def read_both(shop: Json, esp: Json, seen_at: datetime, origin: str = ORIGIN) -> dict[str, Person]:
     """Everybody in a shop and an audience that have never been synced, as somebody who looks at `seen_at` sees them."""
-    people = read_shop(shop, seen_at)
+    people = read_shop(shop, seen_at, origin)
     for member in esp["members"]:
         person = people.setdefault(key(member["email_address"]), Person(key(member["email_address"])))
         _read_member(person, member)
     return people
 
 
-def read_shop(shop: Json, seen_at: datetime) -> dict[str, Person]:
+def from_shopify(shop: Json) -> Json:
+    """A Shopify shop as the rest of this page reads WooCommerce's. It says when somebody said yes or no (`said_at`), keeps the
+    tick of an order with the customer, and notes a bounce by a tag; a test order is nobody's."""
+    values = {"SUBSCRIBED": "1", "UNSUBSCRIBED": "0"}
+    customers = [
+        {
+            "id": customer["key"],
+            "role": "customer",
+            "email": customer["email"],
+            "date_created_gmt": customer["created_at"],
+            "said_at": customer["email_consent"]["updated_at"],
+            "meta_data": [{"key": CONSENT_KEY, "value": v} for v in [values.get(customer["email_consent"]["state"])] if v]
+            + [{"key": "email_bounced_at", "value": "yes"} for tag in customer["tags"] if tag == "email-bounced"],
+        }
+        for customer in shop["customers"]
+        if customer["email"]
+    ]
+    orders = [
+        {
+            "id": order["key"],
+            "customer_id": order["customer_key"],
+            "status": _status_in_shopify(order),
+            "date_paid_gmt": order["display_financial_status"] in {"PAID", "PARTIALLY_REFUNDED", "REFUNDED"} or None,
+            "date_created_gmt": order["processed_at"],
+            "billing": {"email": order["email"] or ""},
+            "meta_data": [],
+        }
+        for order in shop["orders"]
+    ]
+    return {"customers": customers, "orders": orders}
+
+
+def _status_in_shopify(order: Json) -> str:
+    if order["test"]:
+        return "draft"
+    if order["cancelled_at"] or order["display_financial_status"] == "VOIDED":
+        return "cancelled"
+    return "failed" if order["display_financial_status"] == "EXPIRED" else "completed"
+
+
+def subscribers_of(*shops: Mapping[str, Person]) -> dict[str, Person]:
+    """Everybody of several shops as a new audience for subscribers: a no in any shop stands unless a yes is newer, and then one
+    is a contact, tagged with every shop that knows one."""
+    found: dict[str, Person] = {}
+    for number, people in enumerate(shops):
+        for address, person in people.items():
+            if person.is_known:
+                one = found.setdefault(address, Person(address, origins=set()))
+                one.account, one.origins = "of a shop", one.origins | person.origins
+                one.shop |= {f"{number} {record}": said for record, said in person.shop.items()}
+    for one in found.values():
+        if one.shop_status() == "subscribed" and mailchimp_takes(one.address):
+            one.contact, one.tags = "subscribed", {"Subscriber"} | one.origins
+    return found
+
+
+def read_shop(shop: Json, seen_at: datetime, origin: str = ORIGIN) -> dict[str, Person]:
     people: dict[str, Person] = {}
     accounts: dict[int, str] = {}
     for customer in shop["customers"]:
@@ -188,11 +245,12 @@ def read_shop(shop: Json, seen_at: datetime) -> dict[str, Person]:
         person.bounce_noted = entry(customer, "email_bounced_at") is not None
         if what := meaning(person.value):
             # A bare value says nothing about when: any time between the account's first day and now.
-            person.shop["account"] = Said(what, utc(customer["date_created_gmt"]), seen_at)
+            said_at = utc(customer["said_at"]) if customer.get("said_at") else None
+            person.shop["account"] = Said(what, said_at or utc(customer["date_created_gmt"]), said_at or seen_at)
     for order in shop["orders"]:
         take_order(people, order, accounts.get(order["customer_id"]))
     for person in people.values():
-        person.was_known = person.is_known
+        person.was_known, person.origins = person.is_known, {origin}
     return people
 
 
@@ -245,7 +303,7 @@ def settle(person: Person, *, shop_moved: bool = False, esp_moved: bool = False)
         _write_to_shop(person, shop_target, esp_said)
     person.is_settled &= was_contact or person.contact is not None
     if person.is_known and person.contact not in {None, "archived"}:
-        person.tags = (person.tags - OUR_TAGS) | person.groups() | {ORIGIN}
+        person.tags = (person.tags - OUR_TAGS) | person.groups() | person.origins
         if mailchimp_takes(person.address):
             person.sent_orders = {
                 number: order for number, order in person.orders.items() if is_purchase(order) or number in person.sent_orders
@@ -403,7 +461,24 @@ def _renew_orders(people: dict[str, Person], shop: Json) -> set[str]:
 # Comparing
 
 
-def differences(people: Mapping[str, Person], shop: Json, esp: Json, store_id: str) -> list[tuple[str, str, str, str]]:
+EVERYTHING = (
+    "status at the ESP",
+    "tags",
+    "first name at the ESP",
+    "consent in the shop",
+    "bounce noted in the shop",
+    "orders at the ESP",
+    "totals at the ESP",
+)
+
+
+def differences(
+    people: Mapping[str, Person],
+    shop: Json,
+    esp: Json,
+    store_id: str,
+    compared: Collection[str] = EVERYTHING,
+) -> list[tuple[str, str, str, str]]:
     """Everything that one side holds and should not, or the other way round: (address, what, expected, found)."""
     found = {address: _facts_found() for address in people}
     for customer in shop["customers"]:
@@ -426,7 +501,7 @@ def differences(people: Mapping[str, Person], shop: Json, esp: Json, store_id: s
         (address, what, _shown(expected), _shown(facts[what]))
         for address, facts in sorted(found.items())
         for what, expected in _facts_expected(people.get(address) or Person(address)).items()
-        if _shown(expected) != _shown(facts[what])
+        if what in compared and _shown(expected) != _shown(facts[what])
     ]
 
 
@@ -450,7 +525,7 @@ def _facts_expected(person: Person) -> Json:
         "consent in the shop": person.value,
         "bounce noted in the shop": person.bounce_noted,
         "orders at the ESP": len(person.sent_orders),
-        "totals at the ESP": sums(person.sent_orders.values()),
+        "totals at the ESP": sums(order for order in person.sent_orders.values() if "total" in order),
     }
     if person.new_name is None:
         del facts["first name at the ESP"]
