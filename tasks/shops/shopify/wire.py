@@ -46,7 +46,7 @@ customer just made is not in it yet)."""
 MOST_PAGED = 20_000
 """Shopify pages through 25,000 objects at most (shopify.dev, API limits)."""
 
-FAILED_AT_SHOPIFY = frozenset({"INTERNAL_SERVER_ERROR", "TIMEOUT", "SHOP_INACTIVE_TEMPORARILY"})
+FAILED_AT_SHOPIFY = frozenset({"INTERNAL_SERVER_ERROR", "TIMEOUT"})
 
 
 REDIRECTED = (
@@ -161,7 +161,7 @@ class ShopApi:
                 raise SetupError(f"{self.name} {_denied(error)}")
             if code in FAILED_AT_SHOPIFY:
                 raise TryLater(f"{self.name} failed inside ({code}); run again, what was written is looked up first.")
-            if not isinstance(data, dict) or len(path) != 1 or not str(path[0]).startswith("c"):
+            if not isinstance(data, dict) or len(path) != 1 or not re.fullmatch(r"c[0-9]+", str(path[0])):
                 raise SetupError(f"{self.name} refuses our query ({code}: {_said(error)}): update shopsync, or report this.")
             single[str(path[0])] = error
         for search in items(answer.json, "extensions", "search"):
@@ -173,7 +173,10 @@ class ShopApi:
     # --- reading
 
     def by_id(self, listing: Listing, ids: Sequence[str]) -> Iterator[Page]:
-        """The objects with these ids; who does not exist any more comes back as null and is left out."""
+        """The objects with these ids; who does not exist any more comes back as null and is left out.
+
+        Who is missing counts as deleted, so an answer that is not about each of them is refused.
+        """
         size, start = BLOCK, 0
         while start < len(ids):
             asked = [f"gid://shopify/{listing.type}/{number}" for number in ids[start : start + size]]
@@ -182,8 +185,11 @@ class ShopApi:
             except TooCostly:
                 size = self._less(size)
                 continue
+            nodes = items(reply.data, "nodes")
+            if len(nodes) != len(asked):
+                raise TryLater(f"{self.name} does not answer for each id it is asked about; run again later.")
             start += size
-            records = [record for record in items(reply.data, "nodes") if isinstance(record, dict) and record]
+            records = [record for record in nodes if isinstance(record, dict) and record]
             for record in records:
                 self._fetch_children(listing, record)
             yield Page(records, reply.asked_at, reply.answered_at, complete=start >= len(ids))
@@ -202,8 +208,10 @@ class ShopApi:
             except TooCostly:
                 self._page_size = self._less(self._page_size)
                 continue
+            if not isinstance(dig(reply.data, listing.root, "nodes"), list):
+                raise TryLater(f"{self.name} answers without the list it was asked for; run again later.")
             until = until or reply.asked_at
-            records = [record for record in items(reply.data, listing.root, "nodes") if isinstance(record, dict)]
+            records = [record for record in reply.data[listing.root]["nodes"] if isinstance(record, dict)]
             for record in records:
                 self._fetch_children(listing, record)
             latest = max((at for record in records if (at := instant(record.get("updatedAt")))), default=since)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,10 +43,10 @@ class Served:
     def limits(self) -> Path:
         return self.folder / "limits"
 
-    def connect(self, *, seconds: float = 5, **asked: Any) -> Shopify:
+    def connect(self, *, seconds: float = 5, first_wait: float = 0.01, **asked: Any) -> Shopify:
         keys = asked if asked.keys() & {"access_token", "client_id"} else TOKEN | asked
         settings = ShopifySettings(**{"url": "lilla-butiken", "base_url": self.running.url} | keys)
-        patience = Patience(attempts=3, seconds=seconds, first_wait=0.01)
+        patience = Patience(attempts=3, seconds=seconds, first_wait=first_wait)
         return Shopify(settings, shop="de", limits=self.limits, patience=patience)
 
     def after(self, do: Callable[[int], Any]) -> None:
@@ -182,6 +183,13 @@ def test_a_token_that_ends_early_is_renewed_once(here: Served) -> None:
     assert here.calls("access_token") == 2
 
 
+def test_several_at_once_fetch_one_token(here: Served) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        homes = list(pool.map(lambda _: here.connect(**APP).fingerprint().home, range(4)))
+    assert homes == ["lilla-butiken.myshopify.com"] * 4
+    assert here.calls("access_token") == 1
+
+
 def test_a_revoked_app_is_said_after_one_renewal(here: Served) -> None:
     shop = here.connect(**APP)
     shop.fingerprint()
@@ -261,7 +269,7 @@ def test_shopifys_own_too_many(open_shop: Opening) -> None:
 def test_calls_wait_until_there_are_points(open_shop: Opening, world: World, status: int) -> None:
     here = open_shop(world, throttled_status=status)
     here.twin.act_drain_bucket(leaving=1)
-    assert len(ids(here.shop.customers(LONG_AGO))) >= 230
+    assert len(ids(here.connect(first_wait=1.0).customers(LONG_AGO))) >= 230
 
 
 def test_waiting_for_points_ends(open_shop: Opening, world: World) -> None:
@@ -311,6 +319,27 @@ def test_an_import_of_people_without_addresses_is_no_such_app(here: Served) -> N
         customer.email = None
     here.twin.act_wait(0)
     assert len(ids(here.shop.customers(cursor))) >= 30
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"data": {}},
+        {"data": {"customers": None, "nodes": []}},
+        {"data": {"customers": None, "nodes": None}, "errors": [{"message": "no", "path": ["customers"], "extensions": {}}]},
+        {"errors": [{"message": "Parse error", "extensions": {"code": "undefinedField"}}]},
+        {"errors": "Not today"},
+        [],
+    ],
+)
+def test_half_an_answer_is_none(here: Served, body: Any) -> None:
+    """An empty list would say that nothing has changed, or that all these people are gone."""
+    json = {"content-type": "application/json"}
+    answer = Fault("status", status=200, headers=json, body=orjson.dumps(body).decode(), times=-1)
+    here.running.door.faults[:] = [answer]
+    for pages in (here.shop.customers(LONG_AGO), here.shop.customers_by_id(["1"])):
+        with pytest.raises((SetupError, TryLater)):
+            list(pages)
 
 
 # whole listings
