@@ -23,14 +23,14 @@ from sandbox.shopify.records import (
 )
 from sandbox.shopify.shop import Shop, normal_email, normal_phone, normal_tags
 
-_FINANCIAL = {
+_FINANCIAL: dict[str, str | None] = {
     "pending": "PENDING",
     "processing": "PAID",
     "on_hold": "AUTHORIZED",
     "completed": "PAID",
     "cancelled": "VOIDED",
     "refunded": "REFUNDED",
-    "failed": "EXPIRED",
+    "failed": None,
 }
 _YES, _NO = {"1", "yes"}, {"0", "no"}
 _RATES = {"EUR": Decimal(1), "SEK": Decimal(11)}
@@ -56,9 +56,9 @@ def load(shop: Shop, world: w.World) -> None:
     for coupon in world.coupons:
         code = coupon.code
         key = next(keys)
-        made = Discount(key, code, [code.upper()], coupon.percent, coupon.created_at, coupon.created_at, coupon.expires_at)
-        made.only_for = [number for number in [taken.get((coupon.only_email or "").lower())] if number]
-        shop.discounts[key] = made
+        discount = Discount(key, code, [code.upper()], coupon.percent, coupon.created_at, coupon.created_at, coupon.expires_at)
+        discount.only_for = [number for number in [taken.get((coupon.only_email or "").lower())] if number]
+        shop.discounts[key] = discount
     for sold in world.orders:
         email = normal_email(sold.billing.email)
         known = accounts.get(sold.account or 0) or taken.get(email.lower())
@@ -216,7 +216,8 @@ def _order(shop: Shop, sold: w.Order, keys: Iterator[int], products: dict[int, i
     if order.own_refunds and order.display_financial_status == "PAID":
         order.display_financial_status = "PARTIALLY_REFUNDED"
     if sold.status == "cancelled":
-        order.cancelled_at, order.cancel_reason = sold.changed_at, "CUSTOMER"
+        order.cancelled_at = order.closed_at = sold.changed_at
+        order.cancel_reason = "CUSTOMER"
     if sold.status == "completed":
         order.closed_at = _later(sold.changed_at, world_now=shop.now())
     return order

@@ -338,7 +338,8 @@ class Order(Owner):
     email: str | None = None
     phone: str | None = None
     customer_key: int | None = None
-    display_financial_status: str = "PAID"
+    display_financial_status: str | None = "PAID"
+    """Null while no payment was ever tried. [recordings]"""
     display_fulfillment_status: str = "UNFULFILLED"
     return_status: str = "NO_RETURN"
     shipping: Decimal = Decimal(0)
@@ -374,7 +375,8 @@ class Order(Owner):
 
     @property
     def payment_gateway_names(self) -> list[str]:
-        return ["bogus"] if self.test else ["manual"]
+        """Empty while nobody paid. [recordings]"""
+        return ["manual"] if self.received else []
 
     @property
     def custom_attributes(self) -> list[Json]:
@@ -412,8 +414,8 @@ class Order(Owner):
 
     @property
     def current_total(self) -> Decimal:
-        """After edits and returns, which nobody does here but by refunding."""
-        return self.total - self.refunded
+        """After edits and returns, which nobody does here but by refunding; nothing is left of what was cancelled. [recordings]"""
+        return Decimal(0) if self.cancelled_at else self.total - self.refunded
 
     @property
     def subtotal_price_set(self) -> Json:
@@ -421,7 +423,7 @@ class Order(Owner):
 
     @property
     def current_subtotal_price_set(self) -> Json:
-        return self.bag(max(self.subtotal - self.refunded, Decimal(0)))
+        return self.bag(Decimal(0) if self.cancelled_at else max(self.subtotal - self.refunded, Decimal(0)))
 
     @property
     def total_discounts_set(self) -> Json:
@@ -457,7 +459,7 @@ class Order(Owner):
 
     @property
     def total_outstanding_set(self) -> Json:
-        is_open = self.display_financial_status in {"PENDING", "AUTHORIZED", "PARTIALLY_PAID"} and not self.cancelled_at
+        is_open = self.display_financial_status in {None, "PENDING", "AUTHORIZED", "PARTIALLY_PAID"} and not self.cancelled_at
         return self.bag(self.total if is_open else Decimal(0))
 
     @property

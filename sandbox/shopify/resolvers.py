@@ -182,7 +182,7 @@ ORDER_FILTERS: dict[str, Field] = {
     "customer_id": lambda o: o.customer_key,
     "discount_code": lambda o: o.discount_codes,
     "email": lambda o: o.email,
-    "financial_status": lambda o: o.display_financial_status.lower(),
+    "financial_status": lambda o: (o.display_financial_status or "").lower(),
     "fulfillment_status": lambda o: o.display_fulfillment_status.lower(),
     "id": lambda o: o.key,
     "name": lambda o: [o.name, str(o.number)],
@@ -912,7 +912,6 @@ def shipping_lines(order: Order, info: Any, **arguments: Any) -> Json:
 
 @resolves("Order.transactions")
 def transactions(order: Order, info: Any, first: int | None = None, **_: Any) -> list[Json]:
-    gateway = order.payment_gateway_names[0]
     made = [("SALE", order.processed_at, order.received)] if order.received else []
     made += [("REFUND", refund.created_at, refund.amount) for refund in order.own_refunds]
     return [
@@ -921,7 +920,7 @@ def transactions(order: Order, info: Any, first: int | None = None, **_: Any) ->
             "id": gid("OrderTransaction", order.key + at),
             "kind": kind,
             "status": "SUCCESS",
-            "gateway": gateway,
+            "gateway": "manual",
             "amountSet": order.bag(amount),
             "processedAt": when,
             "test": order.test,
