@@ -24,6 +24,8 @@ RELATIONS = {
     "orders": "shop.orders",
     "order_lines": "shop.order_lines",
     "products": "shop.products",
+    "promo_codes": "shop.promo_codes",
+    "privacy_requests": "ops.privacy_requests",
     "consent_events": "consent.events",
     "decisions": "merge.decisions",
     "writes": "load.writes",

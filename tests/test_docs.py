@@ -159,12 +159,14 @@ def test_python_that_serves_the_flows_makes_both_deployments(monkeypatch: pytest
 
 @pytest.mark.parametrize(("page", "text"), list(blocks("toml")), ids=[page for page, _ in blocks("toml")])
 def test_every_sample_of_the_file_can_be_used(page: str, text: str, tmp_path: Path) -> None:
+    """A sample of shops alone goes with the ESP of the other samples."""
+    esp = 'platform = "mailchimp"\napi_key = { env = "ACME_MAILCHIMP_KEY" }\nlist_id = "a1b2c3d4e5"\n'
     file = tmp_path / "shopsync.toml"
-    file.write_text(text, encoding="utf-8")
+    file.write_text(text if ".esp]" in text else f"{text}\n[connections.acme.esp]\n{esp}", encoding="utf-8")
     settings = read_settings(file)
-    environment = {"ACME_WOO_KEY": "ck_1", "ACME_WOO_SECRET": "cs_1", "ACME_MAILCHIMP_KEY": "key-us1"}
+    environment = {name: f"{name}-us1" for name in re.findall(r'env = "(\w+)"', text)} | {"ACME_MAILCHIMP_KEY": "key-us1"}
     run = open_run(settings, "acme", "check", environment=environment, read_block=lambda name: "")
-    assert set(run.shops) == {"shop"}
+    assert set(run.shops) in ({"shop"}, {"de", "fr"})
 
 
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -172,6 +174,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[connections.NAME.guards]": Guards,
     "[connections.NAME.switches]": Switches,
     "A WooCommerce shop": shops.PLATFORMS["woocommerce"][1],
+    "A Shopify shop": shops.PLATFORMS["shopify"][1],
     "A Mailchimp audience": esps.PLATFORMS["mailchimp"][1],
 }
 
