@@ -2,7 +2,7 @@
 
 Equal to the `requestedQueryCost` of all recordings that have one, near their `actualQueryCost`: scalars nothing, objects 1, a
 mutation 10, a count 10, a connection 2 and per record of its page what one record costs, where a page of n counts as 2·ln n.
-Money and postal addresses are free.
+Money and the default address are free.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ from graphql import (
 _FREE = {
     "MoneyV2",
     "MoneyBag",
-    "MailingAddress",
     "PageInfo",
-    "Attribute",
     "CustomerEmailMarketingConsentState",
     "CustomerSmsMarketingConsentState",
 }
@@ -83,7 +81,7 @@ class Cost:
             return 10
         if name.endswith("Connection"):
             return self._connection(node, kind, value)
-        if name in _FREE or name.endswith("Error"):
+        if name in _FREE or name.endswith("Error") or node.name.value == "defaultAddress":
             return 0
         if value is None:
             return 0 if is_payload else 1

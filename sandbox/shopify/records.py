@@ -279,6 +279,9 @@ class Line(Record):
     sku: str | None = None
     vendor: str | None = None
     is_gift_card: bool = False
+    requires_shipping: bool = True
+    taxable: bool = True
+    custom_attributes: list[Json] = field(default_factory=list)
     refunded_quantity: int = 0
 
     @property
@@ -288,13 +291,6 @@ class Line(Record):
     @property
     def current_quantity(self) -> int:
         return self.quantity - self.refunded_quantity
-
-    requires_shipping = True
-    taxable = True
-
-    @property
-    def custom_attributes(self) -> list[Json]:
-        return []
 
 
 @dataclass
@@ -414,7 +410,7 @@ class Order(Owner):
 
     @property
     def current_total(self) -> Decimal:
-        """After edits and returns, which nobody does here but by refunding; nothing is left of what was cancelled. [recordings]"""
+        """After refunds; nothing is left of what was cancelled. [recordings]"""
         return Decimal(0) if self.cancelled_at else self.total - self.refunded
 
     @property

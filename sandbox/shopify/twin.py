@@ -254,7 +254,7 @@ class Shopify:
         email: str | None = None,
         customer: int | str | None = None,
         total: str = "25.00",
-        financial_status: str = "PAID",
+        financial_status: str | None = "PAID",
         currency: str | None = None,
         rate: str = "1",
         ticks: bool = False,
@@ -318,7 +318,8 @@ class Shopify:
     @acting
     def act_cancel_order(self, order: int, reason: str = "CUSTOMER") -> None:
         found = self.shop.orders[order]
-        found.cancelled_at, found.cancel_reason = self.now(), reason
+        found.cancelled_at = found.closed_at = self.now()
+        found.cancel_reason = reason
         self.hooks.happened("ORDERS_CANCELLED", found)
         self.shop.touch(found, "ORDERS_UPDATED")
 

@@ -342,7 +342,7 @@ def order_body(shop: Shop, order: Order) -> Json:
         "currency": order.currency_code,
         "presentment_currency": order.presentment_currency_code,
         "total_price": str(order.total),
-        "financial_status": order.display_financial_status.lower(),
+        "financial_status": (order.display_financial_status or "").lower() or None,
         "cancelled_at": _at(shop, order.cancelled_at),
         "test": order.test,
         "buyer_accepts_marketing": order.customer_accepts_marketing,

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from graphql import (
 from sandbox.server import serve
 from sandbox.shopify import Setup, Shopify
 from sandbox.shopify.graph import DESCRIPTION
-from sandbox.shopify.records import Consent, Customer
+from sandbox.shopify.records import Consent, Customer, Line, Order, Product, Refund
 
 ROOT = Path(__file__).parents[2]
 SPECS = Path(os.environ.get("SHOPSYNC_SPECS") or ROOT.parent / "shared" / "specs")
@@ -98,6 +99,10 @@ LEFT_OUT: dict[str, str] = {
     **{f"2026-04/customer-sms-marketing-consent-update-parity:/validation/matrix/{at}": _SHOWN for at in (9, 10, 11, 12)},
     "2026-07/customer-input-inline-consent-parity:/validation/createWhatsAppConsentRedacted": NOT_SERVED,
     "2025-01/order-create-line-item-fields:/setup/productLookup": _EARLIER,
+    **{
+        f"2025-01/order-live-hybrid-mixed-catalog:/operations/{place}": _AFTER
+        for place in ("mixedAfterCreateRead", "afterUpdateRead", "afterDeleteRead")
+    },
     "2025-01/orderCreate-state-derived-payment-and-count:/operations/countRead": _AFTER,
     "2026-04/webhook-subscription-conformance:/updateValidation/updateInvalidPubSub": _CLOUD,
     "2026-04/webhook-subscription-topic-format-name-validation:/validation/createXmlOnCloudDeliveryRejected": _CLOUD,
@@ -116,6 +121,8 @@ LAG = 60
 EARLIER = ("precondition", "preconditions", "matrixPreconditions", "baseCustomer", "setup", "deleteBeforeUpdate")
 """What stands beside a request in a file and happened before it."""
 
+
+TOTALS = ("totalPriceSet", "totalReceivedSet", "currentTotalPriceSet", "totalOutstandingSet")
 
 VOLATILE = {"objectCount", "rootObjectCount", "fileSize"}
 """How far an operation got when it was looked at."""
@@ -230,7 +237,7 @@ def _selection(kind: Any, value: Any) -> str | None:
         if known is None or any(str(argument.type).endswith("!") for argument in known.args.values()):
             continue
         below = _selection(get_named_type(known.type), inner)
-        window = "(first: 10)" if "first" in known.args else ""
+        window = "(first: 50)" if "first" in known.args else ""
         parts.append(f"{name}{window} {below}")
     return f"{{ {' '.join(parts) or ('field message' if kind.name.endswith('Error') else '__typename')} }}"
 
@@ -264,13 +271,62 @@ class Story:
             shown.get("email") or email.get("emailAddress"),
             shown.get("phone") or phone.get("phoneNumber"),
             shown.get("firstName"),
-            shown.get("lastName"),
+            shown.get("lastName") or (name if (name := shown.get("displayName")) != shown.get("email") else None),
             tags=shown.get("tags") or [],
             email_consent=_consent(email),
             sms_consent=_consent(phone),
         )
         self.twin.shop.customers[customer.key] = customer
         self.ids[recorded.rpartition("/")[2]] = str(customer.key)
+
+    def seed_order(self, shown: dict[str, Any]) -> None:
+        """An order is put into the shop from what is shown of it; what the twin then makes of it must be the same again."""
+        if (shown.get("customer") or {}).get("id"):
+            self.seed(shown["customer"]["id"], shown["customer"])
+        now = self.twin.now()
+        bags = [shown[name] for name in TOTALS if shown.get(name)]
+        bags += [paid["amountSet"] for paid in (shown.get("transactions") or [])[:1]]
+        total = max((_amount(bag) for bag in bags), default=Decimal(0))
+        bag = next((bag for bag in bags if _amount(bag) == total), {"shopMoney": {"amount": "0", "currencyCode": "CAD"}})
+        theirs = bag.get("presentmentMoney") or bag["shopMoney"]
+        nodes = (shown.get("lineItems") or {}).get("nodes") or [{"title": "All", "quantity": 1, "originalUnitPriceSet": bag}]
+        lines = []
+        for node in nodes:
+            price = _amount(node["originalUnitPriceSet"]) if "originalUnitPriceSet" in node else Decimal(0)
+            line = Line(self.twin.shop.new_key(), node["title"], node["quantity"], price, price * node["quantity"])
+            line.sku, line.vendor = node.get("sku"), node.get("vendor")
+            line.requires_shipping, line.taxable = node.get("requiresShipping", True), node.get("taxable", True)
+            line.custom_attributes = node.get("customAttributes", [])
+            if node.get("product"):
+                line.product_key = self.twin.shop.new_key()
+                self.twin.shop.keep_product(Product(line.product_key, now, now, "Product", f"product-{line.product_key}"))
+            lines.append(line)
+        moments = {
+            name: _moment(shown.get(field)) for name, field in (("cancelled_at", "cancelledAt"), ("closed_at", "closedAt"))
+        }
+        order = Order(
+            self.twin.shop.new_key(),
+            now,
+            now,
+            int(shown.get("name", "#1")[1:]),
+            now,
+            bag["shopMoney"]["currencyCode"],
+            theirs["currencyCode"],
+            lines,
+            total / Decimal(bag["shopMoney"]["amount"]) if total else Decimal(1),
+            shown.get("email"),
+            customer_key=int(self.ids[shown["customer"]["id"].rpartition("/")[2]]) if shown.get("customer") else None,
+            display_financial_status=shown.get("displayFinancialStatus"),
+            note=shown.get("note"),
+            tags=shown.get("tags", []),
+            cancel_reason=shown.get("cancelReason"),
+            **moments,
+        )
+        for given in shown.get("refunds", []):
+            amount = Decimal(given["totalRefundedSet"]["shopMoney"]["amount"])
+            order.own_refunds.append(Refund(self.twin.shop.new_key(), order.key, now, amount, given.get("note")))
+        self.twin.shop.keep_order(order)
+        self.ids[shown["id"].rpartition("/")[2]] = str(order.key)
 
     def ask(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
         body = json.loads(self.translated(json.dumps({"query": document, "variables": variables})))
@@ -339,6 +395,14 @@ def _consent(shown: dict[str, Any]) -> Consent:
     return Consent(state, level, datetime.fromisoformat(at) if at else None)
 
 
+def _amount(bag: dict[str, Any]) -> Decimal:
+    return Decimal((bag.get("presentmentMoney") or bag["shopMoney"])["amount"])
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
 def is_served(document: str, variables: dict[str, Any], *, is_refused: bool) -> bool:
     """Is all that is asked for part of the sandbox's schema? Of what is refused as a whole only the top must be."""
     parsed = parse(document)
@@ -381,6 +445,9 @@ def told(story: Story, exchange: Exchange) -> str:
         return NO_DOCUMENT
     if not is_served(document, exchange.variables, is_refused="data" not in exchange.answer):
         return NOT_SERVED
+    read = (exchange.answer.get("data") or {}).get("order")
+    if isinstance(read, dict) and "id" in read:
+        story.seed_order(read)
     if not story.knows(document + json.dumps(exchange.variables)):
         return NOT_MADE
     if '"CANCELED"' in json.dumps(exchange.answer):
