@@ -103,12 +103,12 @@ def import_inbox(run: Run) -> None:
 
 
 def _customers(run: Run, name: str, shop: Shop, *, is_listing: bool) -> None:
-    """Read customers: all of them, or those that changed."""
+    """Read customers: all of them, or those that changed. A shop's export may have begun before it is read."""
     with run.state.open() as database:
         cursor, _ = storage.where_to_go_on(database, name, "customers")
     began_at, total, proven, seen = datetime.now(UTC), Stored(), False, 0
     for page in chunks(shop.customers(None if is_listing else cursor)):
-        proven, seen = proven or page.complete, seen + len(page.records)
+        proven, seen, began_at = proven or page.complete, seen + len(page.records), min(began_at, page.asked_at)
         with run.state.open() as database:
             total += storage.store(database, checked_customers(shop, name, page), page, run.run_id)
             storage.move_cursor(database, name, "customers", page.cursor)
@@ -126,7 +126,7 @@ def _customer_ids(run: Run, name: str, shop: Shop) -> None:
     """Look who is gone, where reading what changed does not tell."""
     began_at, proven, ids = datetime.now(UTC), False, set[str]()
     for page in shop.customer_ids():
-        proven = proven or page.complete
+        proven, began_at = proven or page.complete, min(began_at, page.asked_at)
         ids |= {record["customer_id"] for record in page.records}
         run.progress(f"customer ids from {name}", len(ids), page.announced)
     if proven:
@@ -216,7 +216,7 @@ def _promo_codes(run: Run, name: str, shop: Shop) -> None:
     for page in chunks(shop.promo_codes()):
         frame = shop.to_promo_codes(page.records)
         codes = check(frame, PromoCodes, page.records, source=name, entity="promo_codes", key="code")
-        proven = proven or page.complete
+        proven, began_at = proven or page.complete, min(began_at, page.asked_at)
         with run.state.open() as database:
             total += storage.store(database, codes, page, run.run_id)
         run.progress(f"discount codes from {name}", total.extracted, page.announced)
