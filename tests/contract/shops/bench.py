@@ -142,7 +142,12 @@ class Bench(ABC):
     def refund(self, order_id: str, amount: str | None = None) -> None:
         """Pay back an amount, or everything."""
 
-    def promo(self, code: str, percent: int, *, is_over: bool = False) -> None:
+    @abstractmethod
+    def drop_order(self, order_id: str) -> None:
+        """An order is deleted for good."""
+
+    def promo(self, code: str, percent: int, *, is_over: bool = False, only_for: str | None = None) -> None:
+        """A code for everybody, or for one customer only."""
         raise NotImplementedError
 
     # What the shop holds, read past its API

@@ -166,6 +166,18 @@ def test_reading_what_changed_costs_less_where_the_platform_says_so(bench: Bench
         assert found.height < len(orders) / 2
 
 
+def test_an_export_takes_no_more_calls_for_many_than_for_few(bench: Bench) -> None:
+    if not bench.shop.capabilities.bulk_export:
+        return
+    calls, counts = bench.running.door.calls, []
+    for _ in range(2):
+        calls.clear()
+        foreseen(bench)
+        counts.append(len(calls))
+        bench.crowd()
+    assert counts[1] <= counts[0] + 2, "its result is fetched, and perhaps waited for"
+
+
 def test_cursors_sort_as_texts_which_is_how_they_are_kept(bench: Bench) -> None:
     someone = bench.crowd()[0]
     order = bench.sales()[0]
@@ -223,6 +235,7 @@ def test_an_order_that_comes_or_changes_while_orders_are_read_is_there_now_or_th
     def act(at: int) -> None:
         bench.wait(1)
         orders.append(bench.order(Order(product, email="late@example.com")))
+        bench.drop_order(orders.pop(0))
         bench.refund(orders[at], "1.00")
 
     for at, pages in bench.meanwhile(act, lambda: list(bench.shop.orders(before))):

@@ -220,15 +220,18 @@ def test_an_order_names_its_account_and_the_codes_used(bench: Bench) -> None:
 
 
 def test_discount_codes(bench: Bench) -> None:
+    """One that is tied to a person is nobody else's business."""
     if not bench.shop.capabilities.promo_codes:
         assert records(bench.shop.promo_codes()) == []
         return
     bench.promo("welcome", 15)
     bench.promo("toolate", 20, is_over=True)
+    bench.promo("forannaonly", 30, only_for=bench.sign_up("anna@example.com"))
     pages = list(bench.shop.promo_codes())
     assert pages[-1].complete
-    told = checked(bench, "promo_codes", records(pages)).good.sort("amount")
-    assert told.select("code", "kind", "target", "amount", "currency", "is_active").rows() == [
+    told = checked(bench, "promo_codes", records(pages))
+    assert told.rejected.is_empty()
+    assert told.good.sort("amount").select("code", "kind", "target", "amount", "currency", "is_active").rows() == [
         ("welcome", "percentage", "total", cents("0.15"), None, True),
         ("toolate", "percentage", "total", cents("0.20"), None, False),
     ]

@@ -148,6 +148,9 @@ class Bench(bench.Bench):
     def drop_product(self, product_id: str) -> None:
         del self.twin.tables["products"][product_id]
 
+    def drop_order(self, order_id: str) -> None:
+        del self.twin.tables["orders"][order_id]
+
     def refund(self, order_id: str, amount: str | None = None) -> None:
         order = self.twin.tables["orders"][order_id]
         total, before = bench.cents(order["total"]), bench.cents(order["refunded_total"])

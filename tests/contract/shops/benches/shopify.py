@@ -118,10 +118,18 @@ class Bench(bench.Bench):
     def refund(self, order_id: str, amount: str | None = None) -> None:
         self.twin.act_refund(int(order_id), amount)
 
-    def promo(self, code: str, percent: int, *, is_over: bool = False) -> None:
+    def drop_order(self, order_id: str) -> None:
+        shop = self.twin.shop
+        order = shop.orders.pop(int(order_id))
+        if order.customer_key:
+            shop._orders_of[order.customer_key].remove(order.key)
+        self.wait(0)
+
+    def promo(self, code: str, percent: int, *, is_over: bool = False, only_for: str | None = None) -> None:
         number, at = self.twin.shop.new_key(), NOW - timedelta(days=30)
         ends_at = NOW - timedelta(days=1) if is_over else None
         self.twin.shop.discounts[number] = Discount(number, code, [code], Decimal(percent), at, at, ends_at)
+        self.twin.shop.discounts[number].only_for = [int(only_for)] if only_for else []
         self.wait(0)
 
     def answer_of(self, customer_id: str) -> Answer | None:

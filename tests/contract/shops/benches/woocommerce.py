@@ -74,9 +74,14 @@ class Bench(bench.Bench):
     def refund(self, order_id: str, amount: str | None = None) -> None:
         self.twin.act_refund(int(order_id), amount)
 
-    def promo(self, code: str, percent: int, *, is_over: bool = False) -> None:
+    def drop_order(self, order_id: str) -> None:
+        self.twin.act_delete_order(int(order_id))
+
+    def promo(self, code: str, percent: int, *, is_over: bool = False, only_for: str | None = None) -> None:
+        asked = {"code": code, "amount": str(percent), "discount_type": "percent"}
         expiry = {"date_expires_gmt": "2020-01-01T00:00:00"} if is_over else {}
-        self.twin.shop.create_coupon({"code": code, "amount": str(percent), "discount_type": "percent", **expiry})
+        tied = {"email_restrictions": [self.twin.shop.customers[int(only_for)].email]} if only_for else {}
+        self.twin.shop.create_coupon({**asked, **expiry, **tied})
         self.wait(0)
 
     def answer_of(self, customer_id: str) -> Answer | None:
