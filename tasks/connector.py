@@ -172,6 +172,10 @@ class ShopCapabilities:
     notes: tuple[str, ...] = ()
 
 
+StoreState = Literal["made", "held", "ready"]
+"""made: it was not there; it is empty and holds automations · held: a killed run left it holding automations · ready."""
+
+
 @dataclass(frozen=True)
 class EspCapabilities:
     """What an ESP platform can do. `writes` are the kinds `send` takes, in the order in which they must go."""
@@ -285,11 +289,10 @@ class Esp(Protocol):
 
     def check(self) -> list[Finding]: ...
 
-    def prepare(self, store: Record) -> bool:
+    def prepare(self, store: Record) -> StoreState:
         """Make what loads need: missing profile fields, the store {"store_id", "name", "domain", "former_domains", "currency",
         "platform"}. A store that still has a former domain gets the new one.
 
-        True if the store holds automations: it was made just now, or a killed run left it so; then release them after the load.
         Raises SetupError when a store of this id belongs to another shop.
         """
         ...

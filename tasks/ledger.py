@@ -203,6 +203,15 @@ def give_back(database: Database, writes: Sequence[Write]) -> None:
     )
 
 
+def forget_store(database: Database, store_id: str) -> bool:
+    """The store was empty when it was made: what was sent there before is sent again. False: nothing was."""
+    gone = database.execute(
+        "delete from load.held where target = 'esp' and kind in ('product', 'customer', 'order') and starts_with(key, $1)",
+        [f"{store_id}/"],
+    ).fetchone()
+    return bool(gone and gone[0])
+
+
 def _writes(database: Database, query: str, parameters: object = None) -> list[Write]:
     return [
         Write(row["write_id"], row["key"], orjson.loads(row["payload"]), row["is_known"])

@@ -16,6 +16,7 @@ from tasks.run import Run
 from tasks.state import LOADED_AT, fact, remember
 
 SHOP_WRITES = ("consent", "bounce")
+STORE_WRITES = ("product", "customer", "order")
 HELD = "automations_held_by"
 
 
@@ -36,7 +37,8 @@ def settle_leftovers(run: Run) -> None:
 @task(cache_policy=NO_CACHE, persist_result=False)
 def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
     """Carry out the planned writes to the ESP. History triggers nothing there: automations are held at first and when full,
-    and released also after a failure; what a killed run left held is released by the next one. A run that lost its lease
+    and released also after a failure; what a killed run left held is released by the next one. A store that somebody deleted is
+    made again, and filled by the next run. A run that lost its lease
     releases nothing, since the one that took over may be loading history."""
     with run.state.open() as database:
         planned = {str(row["kind"]): int(str(row["writes"])) for row in ledger.planned(database, run.run_id)}
@@ -44,11 +46,12 @@ def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
         was_held = fact(database, HELD) is not None
         former = {name: former_homes(database, name) for name in run.shops}
         currency = database.execute("select mode(currency order by currency) from shop.orders").fetchone()
+    is_refilled = False
     still_ours()
     if planned or is_history:
         for store in run.stores():
             shop = run.shops[store.shop]
-            is_held = run.esp.prepare(
+            found = run.esp.prepare(
                 {
                     "store_id": store.store_id,
                     "name": f"{run.name} {store.shop}" if len(run.shops) > 1 else run.name,
@@ -58,15 +61,20 @@ def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
                     "platform": shop.platform,
                 }
             )
-            was_held = was_held or is_held
+            was_held = was_held or found != "ready"
+            if found == "made":
+                with run.state.open() as database:
+                    is_refilled = ledger.forget_store(database, store.store_id) or is_refilled
+    if is_refilled:  # the next run fills it, automations being held until then
+        planned = {kind: number for kind, number in planned.items() if kind not in STORE_WRITES}
     try:
-        if is_history:
+        if is_history or is_refilled:
             with run.state.open() as database:
                 remember(database, HELD, run.run_id)
             _hold(run, hold=True)
         _carry_out(run, "esp", run.esp, {k: planned[k] for k in run.esp.capabilities.writes if k in planned}, still_ours)
     finally:
-        if is_history or was_held:
+        if (is_history or was_held) and not is_refilled:
             still_ours()
             _hold(run, hold=False)
             with run.state.open() as database:

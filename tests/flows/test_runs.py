@@ -129,6 +129,24 @@ def test_an_order_that_is_another_ones_now_moves_also_when_the_run_is_killed_on_
     assert [end["status"] for end in ends] == [None, 0, 0]
 
 
+def test_a_store_that_somebody_deleted_is_filled_again_and_triggers_nothing(town: cuts.Town) -> None:
+    with town.open():
+        assert town.program.run("forward", town.config)["status"] == 0
+        before = town.esp.state()
+        (store_id,) = town.esp.shops.stores
+        del town.esp.shops.stores[store_id]
+        small_world.second_day(town.shop, town.esp)
+        mails = town.esp.state()["mails"]
+        assert [town.program.run("forward", town.config)["status"] for _ in range(2)] == [0, 0]
+        after = town.esp.state()
+        assert after["stores"][store_id]["is_syncing"] is False
+        for what in ("products", "customers", "orders"):
+            was, now = ({one["id"] for one in state[what][store_id]} for state in (before, after))
+            assert was <= now, what
+        assert [mail for mail in after["mails"] if mail not in mails] == []
+    assert cuts.unbalanced(town.folder / "state" / "demo" / "state.duckdb") == []
+
+
 def test_a_dry_run_writes_to_neither_side_and_counts_what_waits(town: cuts.Town) -> None:
     with town.open() as doors:
         ended = town.program.run("plan", town.config)

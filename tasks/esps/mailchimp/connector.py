@@ -17,7 +17,18 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from tasks.addresses import to_address
-from tasks.connector import EspCapabilities, Finding, Outcome, Page, Record, RefusedCall, SetupError, TryLater, Write
+from tasks.connector import (
+    EspCapabilities,
+    Finding,
+    Outcome,
+    Page,
+    Record,
+    RefusedCall,
+    SetupError,
+    StoreState,
+    TryLater,
+    Write,
+)
 from tasks.esps.mailchimp import words
 from tasks.esps.mailchimp.batches import MOST_OPERATIONS, REFUSED_WHOLE, Batches, Operation, Result
 from tasks.esps.mailchimp.store import KINDS, OURS, Stores, body_of, path_of, set_up
@@ -194,7 +205,7 @@ class Mailchimp:
             self._usable = words.usable_fields(self._merge_fields())
         return self._usable
 
-    def prepare(self, store: Record) -> bool:
+    def prepare(self, store: Record) -> StoreState:
         self._audience()
         there = {field["tag"] for field in self._merge_fields()}
         for wanted in words.MERGE_FIELDS.values():

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from tasks.connector import Record, RefusedCall, SetupError, Write
+from tasks.connector import Record, RefusedCall, SetupError, StoreState, Write
 from tasks.esps.mailchimp.batches import Batches, Operation, Result
 from tasks.esps.mailchimp.words import stamp
 from tasks.http import Answer
@@ -41,13 +41,13 @@ class Stores:
     def __init__(self, ask: Callable[..., Answer], batches: Batches) -> None:
         self._ask, self._batches = ask, batches
 
-    def prepare(self, store: Record, list_id: str | None) -> bool:
+    def prepare(self, store: Record, list_id: str | None) -> StoreState:
         known = self._find(store["store_id"])
         if known is None:
             body = {"id": store["store_id"], "list_id": list_id, "name": store["name"], "is_syncing": True}
             body |= {"domain": store["domain"], "currency_code": store["currency"], "platform": store["platform"]}
             set_up(self._ask, "POST", "/ecommerce/stores", body, "the store")
-            return True
+            return "made"
         home = _home(known.get("domain"))
         has_moved = home != _home(store["domain"])
         if has_moved and home not in map(_home, store["former_domains"]):
@@ -63,7 +63,7 @@ class Stores:
         if has_moved:
             path, body = _store_path(store["store_id"]), {"domain": store["domain"]}
             set_up(self._ask, "PATCH", path, body, "the new domain of the store")
-        return bool(known.get("is_syncing"))
+        return "held" if known.get("is_syncing") else "ready"
 
     def _find(self, store_id: str) -> Record | None:
         try:
@@ -98,7 +98,9 @@ class Stores:
         if any(result.status == 404 for result in results.values()):
             for store_id in {write.payload["store_id"] for write in writes}:
                 if self._find(store_id) is None:
-                    raise SetupError(f"Mailchimp's store {store_id} is gone; run a full sync to make it again.")
+                    raise SetupError(
+                        f"Mailchimp's store {store_id} is gone; sync twice: the first makes it again, the second fills it."
+                    )
         return results
 
     def _hand_over(self, writes: Sequence[Write], results: dict[str, Result]) -> None:

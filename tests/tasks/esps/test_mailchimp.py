@@ -362,15 +362,14 @@ def test_check_finds_other_integrations_and_traps(world: World) -> None:
 
 def test_prepare_makes_fields_and_store_once_and_tells_that_it_holds_automations(world: World) -> None:
     esp = world.connect()
-    for _ in range(2):
-        assert esp.prepare(STORE) is True
+    assert [esp.prepare(STORE) for _ in range(2)] == ["made", "held"]
     state = world.twin.state()
     assert {f.tag for f in MERGE_FIELDS.values()} <= {f["tag"] for f in state["lists"][LIST_ID]["merge_fields"]}
     assert list(state["stores"]) == ["shopsync-shop"]
     assert state["stores"]["shopsync-shop"]["is_syncing"] is True
     assert world.count("POST", "merge-fields") == 10
     esp.hold_automations("shopsync-shop", hold=False)
-    assert esp.prepare(STORE) is False
+    assert esp.prepare(STORE) == "ready"
     assert world.count("POST", "stores$") == 1
 
 
@@ -876,7 +875,7 @@ def test_an_order_that_is_lost_on_its_move_is_made_by_the_next_run(esp: Mailchim
     writes = [moved_order()]
     with pytest.raises(TryLater):
         world.connect(attempts=1).send("order", writes)
-    assert esp.prepare(STORE) is True
+    assert esp.prepare(STORE) == "held"
     held = esp.held("order", writes)
     if not held:
         assert all_done(esp.send("order", writes), writes)
