@@ -33,7 +33,9 @@ class Shop:
 
     def post(self, query: str, variables: Any = None, headers: dict[str, str] | None = None) -> httpx.Response:
         address = f"{self.running.url}/admin/api/{self.version}/graphql.json"
-        return httpx.post(address, json={"query": query, "variables": variables or {}}, headers=TOKEN | (headers or {}))
+        return httpx.post(
+            address, json={"query": query, "variables": variables or {}}, headers=TOKEN | (headers or {}), timeout=60
+        )
 
     def ask(self, query: str, **variables: Any) -> Any:
         answer = self.post(query, variables).json()

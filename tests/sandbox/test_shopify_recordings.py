@@ -331,7 +331,10 @@ class Story:
     def ask(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
         body = json.loads(self.translated(json.dumps({"query": document, "variables": variables})))
         answer = httpx.post(
-            f"{self.url}/admin/api/{self.version}/graphql.json", json=body, headers={"X-Shopify-Access-Token": "shpat_sandbox"}
+            f"{self.url}/admin/api/{self.version}/graphql.json",
+            json=body,
+            headers={"X-Shopify-Access-Token": "shpat_sandbox"},
+            timeout=60,
         )
         return answer.json()
 
