@@ -113,6 +113,10 @@ class Bench(ABC):
     def say(self, customer_id: str, answer: Answer) -> None:
         """Somebody ticks or unticks the newsletter."""
 
+    def mumble(self, customer_id: str) -> bool:
+        """The newsletter's field holds a word that nobody explained; False where the platform knows no such thing."""
+        return False
+
     def say_by_sms(self, customer_id: str, phone: str, answer: Answer) -> None:
         raise NotImplementedError
 

@@ -147,6 +147,14 @@ def test_a_change_of_mind_is_read_with_its_time_where_the_platform_states_it(ben
     assert row["consent_at"] == (NOW + timedelta(hours=1) if bench.shop.capabilities.consent_times else None)
 
 
+def test_a_word_that_nobody_explained_is_set_aside_and_never_taken_for_silence(bench: Bench) -> None:
+    someone = bench.sign_up("a@example.com", "in")
+    if bench.mumble(someone):
+        told = checked(bench, "customers", records(bench.shop.customers()))
+        assert told.rejected.select("record_id", "field").rows() == [(someone, "consent")]
+        assert told.refused["consent_raw"].item()
+
+
 @pytest.mark.parametrize("level", words(OptInLevel))
 def test_how_sure_an_opt_in_is(bench: Bench, level: str) -> None:
     row = bench.customer(bench.sign_up("a@example.com", "in", level=level))

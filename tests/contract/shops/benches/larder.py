@@ -113,6 +113,10 @@ class Bench(bench.Bench):
     def say(self, customer_id: str, answer: Answer) -> None:
         self.twin.keep("customers", customer_id, **self._said(answer))
 
+    def mumble(self, customer_id: str) -> bool:
+        self.twin.keep("customers", customer_id, newsletter="vielleicht")
+        return True
+
     def change_email(self, customer_id: str, email: str) -> None:
         self.twin.keep("customers", customer_id, email=email)
 

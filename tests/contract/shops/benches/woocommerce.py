@@ -46,6 +46,10 @@ class Bench(bench.Bench):
     def say(self, customer_id: str, answer: Answer) -> None:
         self.twin.act_tick(int(customer_id), VALUES[answer])
 
+    def mumble(self, customer_id: str) -> bool:
+        self.twin.act_tick(int(customer_id), "vielleicht")
+        return True
+
     def change_email(self, customer_id: str, email: str) -> None:
         self.twin.act_change_email(int(customer_id), email)
 
