@@ -302,12 +302,12 @@ def settle(person: Person, *, shop_moved: bool = False, esp_moved: bool = False)
     if shop_target:
         _write_to_shop(person, shop_target, esp_said)
     person.is_settled &= was_contact or person.contact is not None
-    if person.is_known and person.contact not in {None, "archived"}:
-        person.tags = (person.tags - OUR_TAGS) | person.groups() | person.origins
-        if mailchimp_takes(person.address):
-            person.sent_orders = {
-                number: order for number, order in person.orders.items() if is_purchase(order) or number in person.sent_orders
-            }
+    if (person.was_known or person.is_known) and person.contact not in {None, "archived"}:
+        person.tags = (person.tags - OUR_TAGS) | (person.groups() | person.origins if person.is_known else set())
+    if person.is_known and person.contact not in {None, "archived"} and mailchimp_takes(person.address):
+        person.sent_orders = {
+            number: order for number, order in person.orders.items() if is_purchase(order) or number in person.sent_orders
+        }
 
 
 Targets = tuple[str | None, str | None]
@@ -529,8 +529,8 @@ def _facts_expected(person: Person) -> Json:
     }
     if person.new_name is None:
         del facts["first name at the ESP"]
-    if person.contact == "archived" or (person.was_known and not person.is_known):
-        del facts["tags"]  # nobody looks after the tags of somebody who is gone from either side
+    if person.contact == "archived":
+        del facts["tags"]  # nobody looks after the tags of somebody who is gone there
     return facts
 
 
