@@ -23,13 +23,13 @@ soak: $(VENV)/.dev  ## set up, then run for hours: kill a sync at every call and
 DAYS := 200
 
 check: $(VENV)/.dev  ## formatter, linter, types, SQL, import contracts, dependencies
-	@failed=0; for step in "ruff format --check ." "ruff check ." "mypy" "sqlfluff lint tasks/rules" \
+	@failed=0; for step in "ruff format --check ." "ruff check ." "mypy" "sqlfluff lint tasks" \
 	  "lint-imports" "deptry ."; do \
 	  echo "== $$step"; $(BIN)/$$step || failed=$$((failed + 1)); \
 	done; echo "$$failed of 6 failed"; test $$failed -eq 0
 
 fix: $(VENV)/.dev  ## let the formatters mend what they can
-	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/sqlfluff fix --quiet tasks/rules
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix . && $(BIN)/sqlfluff fix --quiet tasks
 
 bench: $(VENV)/.dev  ## measure speed, as ratios
 	$(BIN)/python -m benchmarks
