@@ -56,6 +56,8 @@ class Bench(ABC):
     """Connector and settings, where the registry does not have them."""
     tells_levels: ClassVar[bool] = False
     """The platform says whether an address confirmed its opt-in."""
+    shares_secret: ClassVar[bool] = False
+    """One secret signs the webhooks of several shops."""
     currency: ClassVar[str] = "EUR"
 
     def __init__(self, running: Running, folder: Path) -> None:

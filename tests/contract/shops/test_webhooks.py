@@ -109,6 +109,14 @@ def test_only_what_is_signed_is_believed(talking: Bench, receiver: Receiver) -> 
     assert talking.connect(**talking.other_secret()).webhook(headers, body) is None
 
 
+def test_what_another_shop_sent_is_not_ours(talking: Bench, receiver: Receiver) -> None:
+    talking.shop.connect_webhooks(receiver.url + PATH)
+    if talking.shares_secret:
+        talking.call_itself("other.example")
+    talking.sign_up("a@example.com", "in")
+    assert bool(heard(talking, receiver)) != talking.shares_secret
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"id": null}', b'{"id": "x"}', b'{"customer": []}', b"\xff"])
 def test_a_body_that_says_nothing_is_no_reason_to_stop(talking: Bench, receiver: Receiver, body: bytes) -> None:
     talking.shop.connect_webhooks(receiver.url + PATH)

@@ -34,6 +34,7 @@ class Bench(bench.Bench):
     platform = "shopify"
     page_size = 50
     tells_levels = True
+    shares_secret = True
     twin: Shopify
 
     @classmethod
