@@ -20,13 +20,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import httpx
-import orjson
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
@@ -112,27 +112,33 @@ class Town:
             self._process.wait()
 
 
+def run_flow(name: str, connection: str) -> Json:
+    """Run a flow as the command line does: `sync` or `reverse`."""
+    from flows.forward import forward  # noqa: PLC0415  # loads Prefect, which takes its settings from the environment
+    from flows.reverse import reverse  # noqa: PLC0415
+
+    result: Json = forward(connection) if name == "sync" else reverse(connection)
+    return result
+
+
 class Beside:
-    """The command line in a process of its own, one command after the other, while the demo goes on."""
+    """Another process, in which flows run one after the other while the demo goes on."""
 
-    def __init__(self, *commands: str) -> None:
-        self._results: list[Json] = []
-        self._work = ThreadPoolExecutor(1)
-        self._done = [self._work.submit(self._run, command) for command in commands]
+    def __init__(self) -> None:
+        self._worker = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self._under_way: list[Future[Json]] = []
 
-    @staticmethod
-    def _run(command: str) -> Json:
-        asked = [sys.executable, "-m", "flows.cli", *command.split(), "--json"]
-        ended = subprocess.run(asked, cwd=PLACE, capture_output=True, check=False)
-        if ended.returncode not in {0, 6}:
-            raise DemoError(f"`shopsync {command}` ended with {ended.returncode}: {ended.stderr.decode().strip()[-300:]}")
-        return dict(orjson.loads(ended.stdout))
+    def run(self, name: str, connection: str) -> None:
+        self._under_way.append(self._worker.submit(run_flow, name, connection))
 
     def results(self) -> list[Json]:
-        """What the commands printed, when all of them are done."""
-        found = [done.result() for done in self._done]
-        self._work.shutdown()
+        """What the flows asked for until now came to, when all of them are done."""
+        found = [done.result() for done in self._under_way]
+        self._under_way.clear()
         return found
+
+    def close(self) -> None:
+        self._worker.shutdown(cancel_futures=True)
 
 
 class Teller:
@@ -183,11 +189,11 @@ def run_demo(folder: Path, customers: int, orders: int, console: Console) -> boo
     )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    town = Town(folder, customers, orders)
+    town, beside = Town(folder, customers, orders), Beside()
     try:
-        demo = _Demo(teller, town, share=customers / 3000)
-        with teller.doing("Starting shops, ESPs and Prefect"), ThreadPoolExecutor(1) as beside:
-            prefect = beside.submit(connect_to_prefect, folder)
+        demo = _Demo(teller, town, beside, share=customers / 3000)
+        with teller.doing("Starting shops, ESPs and Prefect"), ThreadPoolExecutor(1) as thread:
+            prefect = thread.submit(connect_to_prefect, folder)
             town.wait()
             demo.look()
             prefect.result()
@@ -196,6 +202,7 @@ def run_demo(folder: Path, customers: int, orders: int, console: Console) -> boo
         LISTENERS.append(teller.progress)
         is_good = demo.play()
     finally:
+        beside.close()
         town.close()
     demo.conclude(folder, time.monotonic() - began)
     return is_good
@@ -229,8 +236,8 @@ def connect_to_prefect(folder: Path) -> None:
 
 
 class _Demo:
-    def __init__(self, teller: Teller, town: Town, share: float) -> None:
-        self.teller, self.town, self.share = teller, town, share
+    def __init__(self, teller: Teller, town: Town, beside: Beside, share: float) -> None:
+        self.teller, self.town, self.beside, self.share = teller, town, beside, share
         self.shop: Json = {}
         self.esp: Json = {}
         self.people: dict[str, Person] = {}
@@ -246,19 +253,15 @@ class _Demo:
         self.first_sync()
         self.the_day()
         self.second_sync()
-        both = Beside("sync second", "sync both")
+        for connection in ("second", "both"):
+            self.beside.run("sync", connection)
         self.third_sync()
-        is_same = self.compare() and self.compare_both(both)
+        is_same = self.compare() and self.compare_both()
         self.unwanted = self.unwanted_mails()
         return is_same and self.last_writes == 0 and not self.unwanted
 
-    def flow(self, name: str) -> Json:
-        from flows.forward import forward  # noqa: PLC0415
-        from flows.reverse import reverse  # noqa: PLC0415
-
-        result: Json = forward("demo") if name == "sync" else reverse("demo")
-        self.results.append(result)
-        return result
+    def flow(self, name: str) -> None:
+        self.results.append(run_flow(name, "demo"))
 
     def look(self) -> None:
         """Read both sides as they are before the first sync."""
@@ -297,14 +300,16 @@ class _Demo:
 
     def first_sync(self) -> None:
         self.teller.title("First syncs, at the same time: people go to their ESP, everybody's no goes everywhere")
-        began, second = time.monotonic(), Beside("sync second", "reverse second")
+        began = time.monotonic()
+        for name in ("sync", "reverse"):
+            self.beside.run(name, "second")
         with self.teller.doing("Syncing to the ESP"):
             self.flow("sync")
         with self.teller.doing("Telling the shop"):
             self.flow("reverse")
         self._tell_changes(time.monotonic() - began)
         with self.teller.doing("Waiting for the Shopify shop's"):
-            told = second.results()
+            told = self.beside.results()
         written = sum(row["acknowledged"] for result in told for row in result["writes"])
         self.teller.say(f"Beside it, in a process of its own, the Shopify shop's: {written:,} writes.")
         for person in (*self.people.values(), *self.second.values()):
@@ -374,10 +379,10 @@ class _Demo:
         )
         return self._tell_differences("WooCommerce", self.people, differences(self.people, self.shop, self.esp, STORE))
 
-    def compare_both(self, beside: Beside) -> bool:
+    def compare_both(self) -> bool:
         """The Shopify shop with its own audience, and the audience that both shops feed since a moment ago."""
         with self.teller.doing("Syncing the newsletter of both shops"):
-            beside.results()
+            self.beside.results()
         shop, esp = from_shopify(self.town.ask("second_shop", "state")), self.town.ask("second_esp", "state")
         own = differences(self.second, shop, esp, SECOND_STORE, compared=OF_SECOND)
         is_same = self._tell_differences("Shopify", self.second, own)
