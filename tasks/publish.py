@@ -9,8 +9,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.run import Run
-from tasks.snapshot import LINK, copy_into, digest, new_file, quoted, swap_in
-from tasks.state import Database, fact, remember
+from tasks.snapshot import LINK, copy_into, digest, new_file, swap_in
+from tasks.state import Database, fact, quoted, remember
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

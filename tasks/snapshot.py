@@ -11,7 +11,7 @@ import duckdb
 
 from schemas.state import TABLES
 from tasks import rules
-from tasks.state import Database
+from tasks.state import Database, quoted
 
 LINK = "snapshot.duckdb"
 KEPT = 2
@@ -78,10 +78,6 @@ def copy_into(database: Database) -> None:
         database.execute(f"comment on table snapshot.{relation} is {quoted((model.__doc__ or '').splitlines()[0])}")
         for column, spec in model.to_schema().columns.items():
             database.execute(f"comment on column snapshot.{relation}.{column} is {quoted(spec.description or '')}")
-
-
-def quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def digest(database: Database) -> str:
