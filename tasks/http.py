@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -86,6 +87,12 @@ class Patience:
     first_wait: float = 0.5
 
 
+@cache
+def _trusted(ca_file: Path | None) -> ssl.SSLContext:
+    """Which certificates are believed. Reading the usual authorities takes longer than most calls, so it is done once."""
+    return ssl.create_default_context(cafile=str(ca_file)) if ca_file else httpx.create_ssl_context()
+
+
 class Redirected(SetupError):
     """The other side sends our call to `where`. A connector may know better what to do about that."""
 
@@ -134,7 +141,7 @@ class Api:
             headers={"User-Agent": "shopsync", "Accept": "application/json", **(headers or {})},
             timeout=httpx.Timeout(timeout, connect=15.0),
             follow_redirects=False,
-            verify=ssl.create_default_context(cafile=str(ca_file)) if ca_file else True,
+            verify=_trusted(ca_file),
             transport=transport,
         )
 
