@@ -46,7 +46,8 @@ class Stores:
         if known is None:
             body = {"id": store["store_id"], "list_id": list_id, "name": store["name"], "is_syncing": True}
             body |= {"domain": store["domain"], "currency_code": store["currency"], "platform": store["platform"]}
-            set_up(self._ask, "POST", "/ecommerce/stores", body, "the store")
+            advice = " Another plugin or connection has brought this shop there: disconnect that, or use another account."
+            set_up(self._ask, "POST", "/ecommerce/stores", body, "the store", advice)
             return "made"
         home = _home(known.get("domain"))
         has_moved = home != _home(store["domain"])
@@ -148,12 +149,13 @@ class Stores:
                 results[owner[key]] = answers[key]
 
 
-def set_up(ask: Callable[..., Answer], method: str, path: str, body: Record, what: str) -> None:
-    """A call of the set-up; a refusal is something that the merchant has to mend."""
+def set_up(ask: Callable[..., Answer], method: str, path: str, body: Record, what: str, if_taken: str = "") -> None:
+    """A call of the set-up; a refusal is something that the merchant has to mend. `if_taken` says how, where it is there."""
     try:
         ask(method, path, json=body)
     except RefusedCall as refused:
-        raise SetupError(f"Mailchimp refuses {what}: {refused.message or refused.code}") from refused
+        advice = if_taken if "already exists" in refused.message else ""
+        raise SetupError(f"Mailchimp refuses {what}: {refused.message or refused.code}{advice}") from refused
 
 
 def _store_path(store_id: str) -> str:
