@@ -47,7 +47,7 @@ class Stores:
             body = {"id": store["store_id"], "list_id": list_id, "name": store["name"], "is_syncing": True}
             body |= {"domain": store["domain"], "currency_code": store["currency"], "platform": store["platform"]}
             advice = " Another plugin or connection has brought this shop there: disconnect that, or use another account."
-            set_up(self._ask, "POST", "/ecommerce/stores", body, "the store", advice)
+            set_up(self._ask, "POST", "/ecommerce/stores", body, "the store", if_taken=advice)
             return "made"
         home = _home(known.get("domain"))
         has_moved = home != _home(store["domain"])
@@ -149,7 +149,7 @@ class Stores:
                 results[owner[key]] = answers[key]
 
 
-def set_up(ask: Callable[..., Answer], method: str, path: str, body: Record, what: str, if_taken: str = "") -> None:
+def set_up(ask: Callable[..., Answer], method: str, path: str, body: Record, what: str, *, if_taken: str = "") -> None:
     """A call of the set-up; a refusal is something that the merchant has to mend. `if_taken` says how, where it is there."""
     try:
         ask(method, path, json=body)
