@@ -129,7 +129,7 @@ def changes(transitions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "at": {"esp": "ESP", "shop": "shop"}[row["side"]],
             "from": row["status_before"],
             "to": row["status_after"],
-            "rule": row["rule"],
+            "rule": row["rule"] if row["exception"] is None else f"{row['rule']}, exception {row['exception']}",
             "why": row["sentence"],
         }
         for row in transitions

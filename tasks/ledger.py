@@ -60,7 +60,7 @@ def transitions(database: Database, run_id: str) -> list[dict[str, object]]:
             case writes.target when 'esp' then 'esp' else 'shop' end as side,
             case writes.target when 'esp' then decisions.esp_status else decisions.shop_status end as status_before,
             case writes.target when 'esp' then decisions.set_esp else decisions.set_shop end as status_after,
-            decisions.rule, decisions.sentence, count(distinct writes.address) as people
+            decisions.rule, decisions.sentence, decisions.exception, count(distinct writes.address) as people
         from load.writes as writes
         inner join merge.decisions as decisions on writes.decision_id = decisions.decision_id
         where writes.run_id = $1

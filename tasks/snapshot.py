@@ -52,6 +52,7 @@ CONTACTS = {
     "phase": "first until one decision was acknowledged on both sides, then ongoing.",
     "rule": "Id of the rule that decided last.",
     "sentence": "Why, for humans.",
+    "exception": "E1 or E3: mailed only by this exception that the policy names.",
     "skipped": "Why something decided is not written.",
     "decided_at": "When that was decided.",
     "esp_acknowledged_at": "When the ESP had it.",

@@ -1,15 +1,19 @@
 -- What must never happen, looked for in this run's decisions: no row, or the run stops before it loads anything.
 -- Promise 12.1: whoever becomes subscribed on either side has an opt-in, and for every opt-out an opt-in that is newer (by its
 -- times, or seen to follow it), and neither a bounce nor a complaint. Stated from the events alone, not from the statuses the
--- decision was made with. A tie breaks the promise.
+-- decision was made with. A tie breaks the promise. Two exceptions, each for one write and nothing more: by E1 a shop is set to
+-- subscribed over its own opt-outs, but for those that followed an account from another address (behaviour 4.1); by E3 somebody
+-- becomes active at the ESP without an opt-in, but never over an opt-out (behaviour 6.1).
 with subscribing as (
-    select distinct
+    select
         address,
-        channel
+        channel,
+        set_esp in ('subscribed', 'pending') and esp_write is not null as at_esp,
+        set_shop = 'subscribed' and shop_write is not null as at_shop,
+        coalesce(exception = 'E1', false) and phase = 'first' and not at_esp as is_e1,
+        coalesce(exception = 'E3', false) and set_esp = 'subscribed' and not at_shop as is_e3
     from decided
-    where
-        (set_esp in ('subscribed', 'pending') and esp_write is not null)
-        or (set_shop = 'subscribed' and shop_write is not null)
+    where at_esp or at_shop
 ),
 
 said as (
@@ -39,9 +43,12 @@ followed as (
 ),
 
 unfollowed as (
-    select said.*
+    select
+        said.*,
+        said.side = 'shop' and coalesce(origin.address, said.address) = said.address as is_the_shops_own
     from said
     anti join followed on said.event_id = followed.event_id
+    left join consent.events as origin on said.caused_by = origin.event_id
     where said.kind = 'opted_out'
 )
 
@@ -53,11 +60,20 @@ from subscribing
 where
     exists (
         select 1 from unfollowed
-        where unfollowed.address = subscribing.address and unfollowed.channel = subscribing.channel
+        where
+            unfollowed.address = subscribing.address
+            and unfollowed.channel = subscribing.channel
+            and not (subscribing.is_e1 and unfollowed.is_the_shops_own)
     )
-    or not exists (
-        select 1 from given
-        where given.address = subscribing.address and given.channel = subscribing.channel
+    or (
+        not subscribing.is_e3
+        and not exists (
+            select 1 from given
+            where
+                given.address = subscribing.address
+                and given.channel = subscribing.channel
+                and (given.side = 'esp' or not subscribing.is_e1)
+        )
     )
 union all
 select
@@ -74,9 +90,11 @@ select
 from facts
 inner join decided on facts.address = decided.address and facts.channel = decided.channel
 where
-    decided.set_esp in ('subscribed', 'pending')
+    if(decided.set_esp = 'keep', facts.esp_status, decided.set_esp) in ('subscribed', 'pending')
+    and facts.suppression is null
     and facts.shop_status = 'unsubscribed'
     and facts.time_order <> 'esp_newer'
+    and not (coalesce(decided.exception = 'E1', false) and decided.phase = 'first' and decided.set_esp = 'keep')
 union all
 select
     '12.9' as promise,

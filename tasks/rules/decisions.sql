@@ -18,16 +18,19 @@ with judged as (
             when 'complained' then 'Reported us as spam: never mailed again by us, and the shop is told.'
             when 'bounced' then 'Mail does not arrive: stays as it is, and the shop is told beside the consent.'
             else rules.sentence
-        end as sentence
+        end as sentence,
+        if(facts.suppression is null, rules.exception, null) as exception
     from facts
     left join policy as rules
         on
             facts.phase = rules.phase
             and facts.shop_status = rules.shop
             and facts.shop_moved = rules.shop_moved
+            and facts.shop_carried = rules.shop_carried
             and facts.esp_status = rules.esp
             and facts.esp_moved = rules.esp_moved
             and facts.time_order = rules.time_order
+            and facts.chosen = rules.chosen
 ),
 
 -- Keeping an opt-out means that every record of the side has it: an account of another shop, or a contact to whose address an
@@ -60,15 +63,11 @@ confirmed as (
         end as set_esp,
         if(judged.is_kept_out and not coalesce(records.to_tell, false), 'keep', judged.set_shop) as set_shop,
         coalesce(contact_status, 'absent') in ('absent', 'deleted') as is_gone,
-        list_has_any(memberships.groups, run.groups)
-        and (run.customers_since is null or people.last_active_at >= run.customers_since) as is_chosen,
         records.to_tell,
         records.address is not null as has_record
     from told as judged
     cross join run
     left join consent.events as origin on judged.shop_event = origin.event_id
-    left join people on judged.address = people.address
-    left join memberships on judged.address = memberships.address
     left join (
         select
             address,
@@ -86,8 +85,9 @@ written as (
             when set_esp = 'keep' or set_esp = contact_status then null
             when set_esp = 'archived' and is_gone then null
             when set_esp = 'archived' then 'archive'
-            when set_esp = 'unsubscribed' and is_gone then null
-            when is_gone and not coalesce(is_chosen, false) then null
+            -- Who has left the ESP is not made again to be told; who was never there is, where the table says so.
+            when set_esp = 'unsubscribed' and is_gone and esp_status <> 'absent' then null
+            when is_gone and not chosen then null
             when contact_status is null then 'create'
             else 'status'
         end as esp_write,
@@ -107,19 +107,23 @@ select
     phase,
     shop_status,
     shop_moved,
+    shop_carried,
     esp_status,
     esp_moved,
     time_order,
+    chosen,
     suppression,
     set_esp,
     set_shop,
     coalesce(rule, 'none') as rule,
     coalesce(sentence, 'No rule matches: nothing is done.') as sentence,
+    exception,
     esp_write,
     shop_write,
     case
         when
-            set_esp in ('subscribed', 'not_subscribed', 'pending') and is_gone and not coalesce(is_chosen, false)
+            is_gone and not chosen
+            and (set_esp in ('subscribed', 'not_subscribed', 'pending') or (set_esp = 'unsubscribed' and esp_status = 'absent'))
             then 'in none of the chosen groups, or older than the start date'
         when set_shop <> 'keep' and set_shop <> shop_status and not has_record then 'no record in the shop to write to'
     end as skipped,

@@ -1,6 +1,7 @@
 -- Our own writes as events: one row per acknowledged write of consent. It stands at the record it was written to from the
 -- moment it was sent (what the person did there between sending and acknowledgement came after it), and carries the times of
--- the event it hands on, so that a copy is never newer than its original (behaviour 2.2).
+-- the event it hands on, so that a copy is never newer than its original (behaviour 2.2). Who is made active by exception E3
+-- said nothing, so there is nothing to write down.
 with consent_writes as (
     select
         write_id,
@@ -20,7 +21,13 @@ with consent_writes as (
             when 'pending' then 'pending'
         end as kind
     from settled_writes
-    where kind in ('create', 'status', 'consent') and state = 'acknowledged'
+    where
+        kind in ('create', 'status', 'consent')
+        and state = 'acknowledged'
+        and not exists (
+            select 1 from merge.decisions as exempted
+            where exempted.decision_id = settled_writes.decision_id and exempted.exception = 'E3'
+        )
 )
 
 select

@@ -1,6 +1,8 @@
 -- What the policy's table is asked: one row per address and channel that either side knows or knew. An opt-out outlives its
 -- record: somebody gone from the shops or from the ESP who had opted out there is `unsubscribed`, unless the other side has
 -- a newer opt-in. A side that knows somebody who never said anything is `not_subscribed`.
+-- `shop_carried`: an opt-out that stands in the shops followed an account from another address (behaviour 12.6). `chosen`: in
+-- one of the merchant's groups, and not older than the start date.
 with everybody as (
     select address from people
     union
@@ -13,13 +15,15 @@ with everybody as (
 
 unanswered as (
     select
-        address,
-        channel,
-        bool_or(side = 'shop') as shop_out,
-        bool_or(side = 'esp') as esp_out
-    from standing_events
-    where kind = 'opted_out' and event_id not in (select answers.out_event from answers)
-    group by address, channel
+        said.address,
+        said.channel,
+        bool_or(said.side = 'shop') as shop_out,
+        bool_or(said.side = 'shop' and origin.address <> said.address) as shop_carried,
+        bool_or(said.side = 'esp') as esp_out
+    from standing_events as said
+    left join consent.events as origin on said.caused_by = origin.event_id
+    where said.kind = 'opted_out' and said.event_id not in (select answers.out_event from answers)
+    group by said.address, said.channel
 ),
 
 sides as (
@@ -27,6 +31,12 @@ sides as (
         everybody.address,
         'email' as channel,
         people.address is not null as shop_knows,
+        coalesce(
+            list_has_any(memberships.groups, run.groups)
+            and (run.customers_since is null or people.last_active_at >= run.customers_since),
+            false
+        ) as chosen,
+        coalesce(unanswered.shop_carried, false) as shop_carried,
         former.address is not null as shop_knew,
         contact.status as contact_status,
         coalesce(contact.removed_by_us, false) as removed_by_us,
@@ -48,7 +58,9 @@ sides as (
         end as time_order,
         coalesce(shop.status = 'subscribed' and shop.earliest_at > archived.latest_at, false) as came_back
     from everybody
+    cross join run
     left join people on everybody.address = people.address
+    left join memberships on everybody.address = memberships.address
     left join merge.addresses as former on everybody.address = former.address
     left join esp.contacts as contact on everybody.address = contact.address
     left join side_status as shop
@@ -90,6 +102,7 @@ select
         false
     )
     or ((stated.shop_status = 'deleted') is distinct from coalesce(last.shop_status = 'deleted', false)) as shop_moved,
+    stated.shop_carried,
     stated.esp_status,
     coalesce(
         stated.esp_root is not null
@@ -98,6 +111,7 @@ select
         false
     ) as esp_moved,
     stated.time_order,
+    stated.chosen,
     suppressions.suppression,
     suppressions.event_id as suppression_event,
     stated.shop_event,

@@ -21,6 +21,7 @@ select
     last.phase,
     last.rule,
     last.sentence,
+    last.exception,
     last.skipped,
     last.decided_at,
     last.esp_acknowledged_at,

@@ -44,6 +44,8 @@ DEFAULTS: dict[str, str] = {
     "fields": "'{}'",
     "phase": "'ongoing'",
     "time_order": "'unordered'",
+    "chosen": "true",
+    "shop_carried": "false",
     "target": "'esp'",
     "payload": "'{}'",
 }
@@ -113,7 +115,7 @@ class Drawn:
                     cells.append(DEFAULTS[name])
                 elif is_needed or (relation == "incoming_orders" and plain == "boolean"):
                     cells.append(DEFAULTS.get(name, BY_TYPE[plain]))
-                elif name in {"channel", "phase", "time_order"}:
+                elif name in {"channel", "phase", "time_order", "chosen", "shop_carried"}:
                     cells.append(DEFAULTS[name])
                 else:
                     cells.append("null")

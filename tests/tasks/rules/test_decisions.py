@@ -9,13 +9,9 @@ import pytest
 FACTS = "address | phase | shop_status | shop_moved | esp_status | esp_moved | time_order | contact_status | suppression"
 
 
-def decide(drawn: Any, facts: str, *, accounts: str = "", groups: str = "contact", **choices: Any) -> Any:
+def decide(drawn: Any, facts: str, *, accounts: str = "") -> Any:
     """Decide from drawn facts. Accounts: id and what it holds."""
-    if choices:
-        drawn.choose(**choices)
     drawn.given("facts", f"{FACTS}\n{facts}")
-    drawn.given("memberships", f"address | groups\n a | {groups}")
-    drawn.given("people", "address | last_active_at\n a | 02-01")
     drawn.given("shop.customers", f"customer_id | address | consent | bounced_at\n{accounts}")
     drawn.build("accounts", "records_to_tell")
     return drawn
@@ -113,9 +109,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_outcomes(drawn: Any, name: str) -> None:
     facts, accounts, outcome = CASES[name]
-    decide(drawn, facts, accounts=accounts, groups="subscriber").gives(
-        "decisions", f"rule | esp_write | shop_write\n {outcome}"
-    )
+    decide(drawn, facts, accounts=accounts).gives("decisions", f"rule | esp_write | shop_write\n {outcome}")
 
 
 @pytest.mark.parametrize(
@@ -130,9 +124,7 @@ def test_outcomes(drawn: Any, name: str) -> None:
 )
 def test_the_choice_of_groups_limits_who_is_added_and_nothing_else(drawn: Any, facts: str, writes: str) -> None:
     """7.3."""
-    drawn.choose(groups=("buyer",))
-    drawn.given("facts", f"{FACTS}\n{facts}")
-    drawn.given("memberships", "address | groups\n a | subscriber")
+    drawn.given("facts", f"{FACTS} | chosen\n{facts} | no")
     drawn.gives("decisions", f"esp_write\n {writes}")
 
 
@@ -154,7 +146,6 @@ def test_double_opt_in_by_the_esp(drawn: Any, esp: str, contact: str, opted_in: 
     """2.8."""
     drawn.choose(double_opt_in="esp", loaded_at=drawn.instant(loaded) if loaded else None)
     drawn.given("facts", f"{FACTS} | shop_event\n{ASKED.format(phase='ongoing', esp=esp, contact=contact)} | e1")
-    drawn.given("memberships", "address | groups\n a | subscriber")
     drawn.given("consent.events", f"event_id | address | kind | recorded_at\n e1 | a | opted_in | {opted_in}")
     drawn.gives("decisions", f"set_esp\n {outcome}")
     drawn.choose(double_opt_in="shop", loaded_at=drawn.instant(loaded) if loaded else None)
@@ -162,15 +153,13 @@ def test_double_opt_in_by_the_esp(drawn: Any, esp: str, contact: str, opted_in: 
 
 
 def test_why_something_decided_is_not_written(drawn: Any) -> None:
-    drawn.choose(groups=("buyer",))
     drawn.given(
         "facts",
-        f"""{FACTS}
-        a | first   | subscribed | no | absent       | no | unordered | -            | -
-        b | ongoing | subscribed | no | unsubscribed | no | unordered | unsubscribed | -
-        c | ongoing | subscribed | no | subscribed   | no | unordered | subscribed   | -""",
+        f"""{FACTS} | chosen
+        a | first   | subscribed | no | absent       | no | unordered | -            | - | no
+        b | ongoing | subscribed | no | unsubscribed | no | unordered | unsubscribed | - | no
+        c | ongoing | subscribed | no | subscribed   | no | unordered | subscribed   | - | no""",
     )
-    drawn.given("memberships", "address | groups\n a | subscriber\n b | subscriber\n c | subscriber")
     drawn.gives(
         "decisions",
         """address | skipped
@@ -292,6 +281,6 @@ def test_whoever_is_not_written_to_breaks_nothing(drawn: Any) -> None:
 
 
 def test_an_opt_out_of_the_shop_that_would_reach_neither_side(drawn: Any) -> None:
-    drawn.given("facts", "address | shop_status | time_order\n a | unsubscribed | unordered")
+    drawn.given("facts", "address | shop_status | esp_status | time_order\n a | unsubscribed | not_subscribed | unordered")
     drawn.given("decided", "address | rule | set_esp | set_shop\n a | 7 | subscribed | keep")
     drawn.gives("broken_promises", "promise\n 12.2")

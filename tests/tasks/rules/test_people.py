@@ -154,9 +154,9 @@ def test_the_choice_of_groups(drawn: Any, groups: str, chosen: tuple[str, ...], 
     drawn.choose(groups=chosen)
     drawn.given("people", "address | email | shops\n a | a | shop")
     drawn.given("memberships", f"address | groups\n a | {groups}")
-    status = "subscribed" if "subscriber" in groups else "not_subscribed"
-    drawn.given("facts", f"address | shop_status | esp_status | shop_moved | esp_moved\n a | {status} | absent | no | no")
-    drawn.build("decisions", "decided", "profiles", "writes_of_consent", "reachable")
+    if "subscriber" in groups:
+        drawn.given("side_status", "address | side | status\n a | shop | subscribed")
+    drawn.build("facts", "decisions", "decided", "profiles", "writes_of_consent", "reachable")
     drawn.gives("writes_of_consent", "kind | key" + ("\n create | a" if is_added else ""))
     drawn.gives("profiles", "address" + ("\n a" if is_added else ""))
     bought = "buyer" in groups
