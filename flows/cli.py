@@ -22,7 +22,7 @@ from flows.blocks import read_block
 from schemas.settings import Settings, SettingsError, read_settings
 from tasks.connector import SetupError, TryLater
 from tasks.http import Patience
-from tasks.run import Run, open_run
+from tasks.run import Run, open_run, open_state
 
 DONE, DEFECT, SETUP, LATER, REJECTED = 0, 1, 2, 4, 6
 
@@ -145,6 +145,29 @@ def rejected(
         return
     snapshot = _snapshot(connection)
     _show(pages.rejected_rows(snapshot), pages.rejected, as_json)
+
+
+@app.command()
+def verify(
+    connection: Connection,
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept", help="A restored backup, or a lost file of heads, is meant: go on from the chain as it stands."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Prove that no consent event was changed, removed or slipped in, or name the first broken link of their chain."""
+    from tasks import chain
+
+    state = open_state(_settings(), connection)
+    if not state.file.exists():
+        raise SetupError(f"connection {connection} has no state yet: run `shopsync sync {connection}` first.")
+    proof = chain.verify(state, accept=accept)
+    _show(proof, pages.proof, as_json)
+    raise typer.Exit(DONE if proof["whole"] else SETUP)
 
 
 @app.command()

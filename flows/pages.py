@@ -190,6 +190,20 @@ def retried(console: Console, result: dict[str, int]) -> None:
     )
 
 
+def proof(console: Console, found: dict[str, Any]) -> None:
+    """Whether the chain of consent events is whole; else the first broken link and what to do."""
+    if found["broken"]:
+        console.print(f"[bold red]Broken:[/] {escape(found['broken']['sentence'])}", highlight=False, soft_wrap=True)
+        return
+    erased = f", {found['erased']:,} erased" if found["erased"] else ""
+    waiting = f" {found['waiting']:,} more wait for the end of a run." if found["waiting"] else ""
+    console.print(f"Whole: {found['events']:,} events in the chain{erased}.{waiting}")
+    if found["accepted_at"]:
+        console.print(f"Accepted as it stood on {found['accepted_at'][:10]}: heads noted before that are not compared.")
+    if found["link"]:
+        console.print(f"Head of link {found['link']:,}: {found['head']}", highlight=False, soft_wrap=True)
+
+
 def query(snapshot: duckdb.DuckDBPyConnection, text: str | None) -> list[dict[str, Any]]:
     """The rows of a query; without one, the relations with their comments."""
     if text is not None:

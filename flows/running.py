@@ -13,6 +13,7 @@ from flows.blocks import read_block
 from flows.pages import changes
 from flows.watching import Watcher, tell
 from schemas.settings import SettingsError, read_settings
+from tasks import chain
 from tasks.connector import SetupError, TryLater
 from tasks.run import Run, open_run
 from tasks.state import Database, rows
@@ -58,6 +59,7 @@ def _end(run: Run, outcome: str | None, message: str | None) -> None:
             "update ops.runs set ended_at = $1, outcome = $2, message = $3 where run_id = $4",
             [datetime.now(UTC), outcome, message, run.run_id],
         )
+    chain.seal(run.state, run.run_id)
 
 
 def rejected_count(database: Database, run_id: str) -> int:
@@ -69,7 +71,11 @@ def rejected_count(database: Database, run_id: str) -> int:
 
 
 def report(run: Run, decided: dict[str, Any], writes: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a run did, as a dictionary for the command line and as tables for the Prefect UI. It holds no address."""
+    """What a run did, as a dictionary for the command line and as tables for the Prefect UI. It holds no address.
+
+    The chain of events is closed first: its head, known to whoever keeps these results, proves them later.
+    """
+    end = chain.seal(run.state, run.run_id)
     with run.state.open() as database:
         extracted = rows(
             database,
@@ -83,6 +89,7 @@ def report(run: Run, decided: dict[str, Any], writes: list[dict[str, Any]]) -> d
     tell(f"{run.name}-{run.flow}-read", extracted, "What was read, and what became of it.")
     tell(f"{run.name}-{run.flow}-decided", changes(decided["transitions"]), "Who changes, and by which rule.")
     tell(f"{run.name}-{run.flow}-written", writes, "What was written, and what became of it.")
+    tell(f"{run.name}-{run.flow}-chain", [vars(end)], "The head of the chain that proves the consent events.")
     return {
         "connection": run.name,
         "flow": run.flow,
@@ -93,4 +100,5 @@ def report(run: Run, decided: dict[str, Any], writes: list[dict[str, Any]]) -> d
         "transitions": decided["transitions"],
         "writes": writes,
         "rejected": rejected,
+        "chain": vars(end),
     }

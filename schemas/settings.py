@@ -84,9 +84,13 @@ class Connection(_Frozen):
 
 
 class Settings(_Frozen):
-    """The whole file. `data_dir` is where state, inbox and snapshots live, relative to the file; private to the user."""
+    """The whole file. `data_dir` is where state, inbox and snapshots live, relative to the file; private to the user.
+
+    `heads_dir` is where the heads of the chains are noted, best where nobody can write who can write to `data_dir`.
+    """
 
     data_dir: Path
+    heads_dir: Path
     connections: dict[str, Connection]
 
     def connection(self, name: str) -> Connection:
@@ -105,12 +109,15 @@ def read_settings(path: Path) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path.name} is not valid TOML: {error}.") from error
     general = raw.get("settings", {})
-    unknown = sorted(set(raw) - {"settings", "connections"}) + sorted(set(general) - {"data_dir"})
+    unknown = sorted(set(raw) - {"settings", "connections"}) + sorted(set(general) - {"data_dir", "heads_dir"})
     if unknown:
-        raise SettingsError(f"{path.name}: unknown: {', '.join(unknown)}; it holds [settings] data_dir and [connections.NAME].")
+        raise SettingsError(
+            f"{path.name}: unknown: {', '.join(unknown)}; it holds [settings] data_dir, heads_dir and [connections.NAME]."
+        )
     data_dir = path.parent / general.get("data_dir", "data/state")
+    heads_dir = path.parent / general.get("heads_dir", data_dir / "heads")
     try:
-        return Settings(data_dir=data_dir.resolve(), connections=raw.get("connections", {}))
+        return Settings(data_dir=data_dir.resolve(), heads_dir=heads_dir.resolve(), connections=raw.get("connections", {}))
     except ValidationError as error:
         raise SettingsError("\n".join(problems(error, f"{path.name}: "))) from None
 

@@ -59,7 +59,7 @@ class Events(pa.DataFrameModel):
     side: str = pa.Field(description="shop or esp.")
     source: str = pa.Field(description="Which shop, or `esp`.")
     record: str = pa.Field(description="The record that said so: customer:12, order:99, contact:a@example.com.")
-    kind: str = pa.Field(description="opted_in, opted_out, pending, bounced, complained, deleted.")
+    kind: str = pa.Field(description="opted_in, opted_out, pending, bounced, complained, deleted, returned.")
     actor: str = pa.Field(description="self, merchant or system (us).")
     earliest_at: Instant = pa.Field(description="It happened no earlier than this.")
     latest_at: Instant = pa.Field(description="It happened no later than this; equal to earliest_at if the platform states it.")
@@ -69,6 +69,29 @@ class Events(pa.DataFrameModel):
     evidence: str = pa.Field(nullable=True, description="Form, raw value, reason: a JSON object.")
     run_id: str = pa.Field(description="The run that saw it.")
     recorded_at: Instant = pa.Field(description="When we wrote it down; never used to decide.")
+
+
+class Commitments(pa.DataFrameModel):
+    """One row per event that a link of the chain closes over. Of an erased event it is all that is left."""
+
+    link: int = pa.Field(description="The link that closed over it.")
+    commitment: str = pa.Field(description="SHA-256 of salt and event.")
+    event_id: str = pa.Field(nullable=True, description="The event; null: erased.")
+    salt: str = pa.Field(nullable=True, description="Random; without it nobody can guess the event. Null: erased.")
+    erased_in: int = pa.Field(nullable=True, description="The link that says that the event was erased.")
+
+
+class Links(pa.DataFrameModel):
+    """The chain that proves the consent events: one row per link, closed at the end of a run that saw any."""
+
+    number: int = pa.Field(description="1 for the first link.")
+    run_id: str = pa.Field(description="The run that closed it.")
+    closed_at: Instant = pa.Field(description="When it was closed.")
+    events: int = pa.Field(description="How many events came since the link before it.")
+    erased: int = pa.Field(description="How many events were erased since then.")
+    root: str = pa.Field(description="SHA-256 over the commitments of both.")
+    previous_head: str = pa.Field(description="The head of the link before it; empty for the first.")
+    head: str = pa.Field(description="SHA-256 over all of that: it stands for every event up to here.")
 
 
 class Addresses(pa.DataFrameModel):
@@ -222,6 +245,8 @@ TABLES: dict[str, type[pa.DataFrameModel]] = {
     "shop.promo_codes": StoredPromoCodes,
     "esp.contacts": StoredContacts,
     "consent.events": Events,
+    "consent.commitments": Commitments,
+    "consent.chain": Links,
     "merge.addresses": Addresses,
     "merge.decisions": Decisions,
     "load.writes": Writes,

@@ -242,9 +242,20 @@ def settle(database: Database, settled: Sequence[Outcome], run_id: str) -> None:
     )
     database.execute("create or replace temp table settled_writes as from load.writes semi join outcomes using (write_id)")
     add_events(database, rules.model("events_from_writes"), run_id)
+    add_events(database, _ARCHIVED, run_id)
     for statement in _AFTERMATH:
         database.execute(statement)
 
+
+_ARCHIVED = """
+    select
+        md5('archived|' || write_id) as event_id, address, 'email' as channel, 'esp' as side, 'esp' as source,
+        'contact:' || key as record, 'deleted' as kind, 'system' as actor, sent_at as earliest_at, settled_at as latest_at,
+        sent_at as as_of_at, null as caused_by, false as is_inferred, json_object('write', write_id) as evidence
+    from settled_writes
+    where kind = 'archive' and target = 'esp' and state = 'acknowledged'
+"""
+"""Whom we archived at the ESP: one event per acknowledged write."""
 
 _AFTERMATH = (
     # What the ESP holds now, as far as we know without asking again.
@@ -272,15 +283,6 @@ _AFTERMATH = (
         seen_at = done.settled_at, written_at = done.settled_at, deleted_at = done.settled_at
     from settled_writes as done
     where done.kind = 'archive' and done.target = 'esp' and done.state = 'acknowledged' and known.address = done.key
-    """,
-    """
-    insert into consent.events by name
-    select
-        md5('archived|' || write_id) as event_id, address, 'email' as channel, 'esp' as side, 'esp' as source,
-        'contact:' || key as record, 'deleted' as kind, 'system' as actor, sent_at as earliest_at, settled_at as latest_at,
-        sent_at as as_of_at, null as caused_by, false as is_inferred, null as evidence, run_id, settled_at as recorded_at
-    from settled_writes
-    where kind = 'archive' and target = 'esp' and state = 'acknowledged'
     """,
     """
     update esp.contacts as known set

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -114,8 +113,9 @@ def open_run(
     if found:
         raise SettingsError("\n".join(found))
     started_at = datetime.now(UTC)
-    state = State(settings.data_dir / name)
-    return Run(name, connection, state, made, esp, flow, new_run_id(started_at), started_at, full, progress)
+    return Run(
+        name, connection, open_state(settings, name), made, esp, flow, new_run_id(started_at), started_at, full, progress
+    )
 
 
 def secrets_in_clear(where: str, raw: Mapping[str, Any], model: Any) -> list[str]:
@@ -131,6 +131,7 @@ def secrets_in_clear(where: str, raw: Mapping[str, Any], model: Any) -> list[str
     ]
 
 
-def data_folder(settings: Settings, name: str) -> Path:
+def open_state(settings: Settings, name: str) -> State:
+    """The state of a connection, for what needs neither its shops nor its ESP."""
     settings.connection(name)
-    return settings.data_dir / name
+    return State(settings.data_dir / name, settings.heads_dir / f"{name}.jsonl")

@@ -27,6 +27,7 @@ RELATIONS = {
     "promo_codes": "shop.promo_codes",
     "privacy_requests": "ops.privacy_requests",
     "consent_events": "consent.events",
+    "chain": "consent.chain",
     "decisions": "merge.decisions",
     "writes": "load.writes",
     "rejected_rows": "ops.rejected_rows",

@@ -34,11 +34,15 @@ Database = duckdb.DuckDBPyConnection
 
 
 class State:
-    """`folder` holds everything of one connection: the state file, its lock, the inbox, the lease, the snapshots."""
+    """`folder` holds everything of one connection: the state file, its lock, the inbox, the lease, the snapshots.
 
-    def __init__(self, folder: Path) -> None:
+    Only the heads of its chain (`tasks.chain`) stand elsewhere, in `heads`.
+    """
+
+    def __init__(self, folder: Path, heads: Path | None = None) -> None:
         self.folder = folder
         self.file = folder / "state.duckdb"
+        self.heads = heads or folder.parent / "heads" / f"{folder.name}.jsonl"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)  # also one that somebody made by hand
         self._lock = filelock.FileLock(folder / "state.lock")

@@ -109,11 +109,16 @@ def store_lines(database: Database, lines: Checked, run_id: str) -> None:
 
 
 def add_events(database: Database, select: str, run_id: str) -> None:
-    """Append the events of a SELECT that are not known yet: what is told twice is one event."""
+    """Append the events of a SELECT that are not known yet: what is told twice is one event.
+
+    Nothing is recorded before the last link of the chain was closed, also when the clock was set back since.
+    """
     database.execute(
         f"""
         insert into consent.events by name
-        select found.*, $run_id as run_id, $now as recorded_at
+        select
+            found.*, $run_id as run_id,
+            greatest($now, (select max(closed_at) from consent.chain)) as recorded_at
         from (from ({select}) qualify row_number() over (partition by event_id) = 1) as found
         anti join consent.events as known on found.event_id = known.event_id
         """,

@@ -47,6 +47,8 @@ from small_world import (
 
 from sandbox.server import Door
 from sandbox.woocommerce import WooCommerce
+from tasks.chain import verify
+from tasks.state import State
 
 EVERY_CUT = "SHOPSYNC_EVERY_CUT"
 POLLED = re.compile(r"GET .*/batches/\{\}$")
@@ -283,6 +285,7 @@ def run_day(town: Town, day: Day, cuts: Collection[Cut]) -> dict[str, Any]:
     problems += [f"never came to {cut}" for cut in left if not POLLED.search(cut.site)]
     problems += unbalanced(town.folder / "state" / "demo" / "state.duckdb")
     problems += unpublished(town.folder / "state" / "demo")
+    problems += unproved(town.folder / "state" / "demo")
     return {"sites": sites, "kinds": kinds, "commits": commits, "kills": len(cuts) - len(left), "problems": problems}
 
 
@@ -297,6 +300,13 @@ def unpublished(folder: Path) -> list[str]:
         known = dict(database.execute("select state, count(*) from load.writes group by all").fetchall())
     problems = [] if shown == held else [f"the snapshot shows {shown} orders and events, the state holds {held}"]
     return problems + ([] if states == known else [f"the snapshot shows writes {states}, the state holds {known}"])
+
+
+def unproved(folder: Path) -> list[str]:
+    """The chain must be whole, whenever the run was cut, and closed over every event. Its salts and heads differ each time."""
+    proof = verify(State(folder))
+    problems = [proof["broken"]["sentence"]] if proof["broken"] else []
+    return problems + ([f"{proof['waiting']} events stand in no link"] if proof["waiting"] else [])
 
 
 def all_cuts(kind: str, sites: list[str]) -> list[Cut]:
