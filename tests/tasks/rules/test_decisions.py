@@ -284,3 +284,67 @@ def test_an_opt_out_of_the_shop_that_would_reach_neither_side(drawn: Any) -> Non
     drawn.given("facts", "address | shop_status | esp_status | time_order\n a | unsubscribed | not_subscribed | unordered")
     drawn.given("decided", "address | rule | set_esp | set_shop\n a | 7 | subscribed | keep")
     drawn.gives("broken_promises", "promise\n 12.2")
+
+
+@pytest.mark.parametrize(
+    ("facts", "decision", "is_broken"),
+    [
+        ("subscribed | unordered", "keep", True),  # kept subscribed against the opt-out
+        ("pending | unordered", "keep", True),
+        ("subscribed | esp_newer", "keep", False),
+        ("subscribed | unordered", "unsubscribed", False),
+    ],
+)
+def test_an_opt_out_of_the_shop_that_the_esp_would_not_hear_of(drawn: Any, facts: str, decision: str, is_broken: bool) -> None:
+    drawn.given("facts", f"address | shop_status | esp_status | time_order\n a | unsubscribed | {facts}")
+    drawn.given("decided", f"address | rule | set_esp | set_shop\n a | 7 | {decision} | keep")
+    drawn.gives("broken_promises", "promise" + ("\n 12.2" if is_broken else ""))
+
+
+# The exceptions excuse what they are for, and nothing more.
+
+ESP_IN = "e1 | a | esp | contact:a | opted_in | self | 01-01 | 01-01 | 01-01 | -"
+SHOP_OUT = "s1 | a | shop | customer:1 | opted_out | self | 02-01 | 02-02 | 02-02 | -"
+CARRIED = "s2 | a | shop | customer:1 | opted_out | self | 02-01 | 02-02 | 02-02 | s0"
+ELSEWHERE = "s0 | b | shop | customer:1 | opted_out | self | 02-01 | 02-02 | 02-02 | -"
+ESP_OUT = "e2 | a | esp | contact:a | opted_out | self | 02-01 | 02-02 | 02-02 | -"
+SHOP_TOLD = "first | keep | subscribed | - | consent"
+AT_ESP = "first | subscribed | keep | create | -"
+
+EXCUSED = {
+    "E1: the shop's own opt-out": ("E1", SHOP_TOLD, [ESP_IN, SHOP_OUT], False),
+    "not without the name": ("-", SHOP_TOLD, [ESP_IN, SHOP_OUT], True),
+    "not by another name": ("E3", SHOP_TOLD, [ESP_IN, SHOP_OUT], True),
+    "E1: not later on": ("E1", SHOP_TOLD.replace("first", "ongoing"), [ESP_IN, SHOP_OUT], True),
+    "E1: not at the ESP": ("E1", AT_ESP, [ESP_IN, SHOP_OUT], True),
+    "E1: not on both sides": ("E1", "first | subscribed | subscribed | status | consent", [ESP_IN, SHOP_OUT], True),
+    "E1: not an opt-out that followed": ("E1", SHOP_TOLD, [ESP_IN, CARRIED, ELSEWHERE], True),
+    "E1: not an opt-out at the ESP": ("E1", SHOP_TOLD, [ESP_IN, ESP_OUT, SHOP_OUT], True),
+    "E1: not without an opt-in at the ESP": ("E1", SHOP_TOLD, [SHOP_OUT], True),
+    "E1: not by an opt-in in the shop": ("E1", SHOP_TOLD, [SHOP_OUT, IN.replace("02-03", "01-03")], True),
+    "E1: not over a bounce": ("E1", SHOP_TOLD, [ESP_IN, SHOP_OUT, ESP_OUT.replace("opted_out", "bounced")], True),
+    "E3: nobody said anything": ("E3", AT_ESP, [], False),
+    "E3: nor in a later run": ("E3", "ongoing | subscribed | keep | status | -", [], False),
+    "not without its name": ("-", AT_ESP, [], True),
+    "nor by the other name": ("E1", AT_ESP, [], True),
+    "E3: not in the shop": ("E3", SHOP_TOLD, [], True),
+    "E3: not as pending": ("E3", AT_ESP.replace("subscribed", "pending"), [], True),
+    "E3: not over an opt-out in the shop": ("E3", AT_ESP, [SHOP_OUT], True),
+    "E3: not over an opt-out at the ESP": ("E3", AT_ESP, [ESP_OUT], True),
+    "E3: not over an opt-out that followed": ("E3", AT_ESP, [CARRIED, ELSEWHERE], True),
+    "E3: not over a complaint": ("E3", AT_ESP, [ESP_OUT.replace("opted_out", "complained")], True),
+}
+
+
+@pytest.mark.parametrize("name", EXCUSED)
+def test_what_an_exception_excuses(drawn: Any, name: str) -> None:
+    exception, outcome, events, is_broken = EXCUSED[name]
+    drawn.given("consent.events", "\n".join([EVENTS, *events]))
+    drawn.database.execute("update consent.events set side = source")
+    drawn.build("seen_after", "standing_events", "suppressions")
+    drawn.given(
+        "decided",
+        f"address | rule | exception | phase | set_esp | set_shop | esp_write | shop_write\n a | x | {exception} | {outcome}",
+    )
+    found = drawn.database.execute(f"select distinct promise from ({drawn.model('broken_promises')})").fetchall()
+    assert found == ([("12.1",)] if is_broken else [])

@@ -63,3 +63,11 @@ def test_writes(drawn: Any, name: str) -> None:
     drawn.given("consent.events", ORIGINAL)
     drawn.given("settled_writes", f"{WRITES}\n{writes}")
     drawn.gives("events_from_writes", events)
+
+
+@pytest.mark.parametrize(("exception", "is_event"), [("-", True), ("E1", True), ("E3", False)])
+def test_who_is_made_active_by_exception_e3_said_nothing(drawn: Any, exception: str, is_event: bool) -> None:
+    drawn.given("merge.decisions", f"decision_id | exception\n d1 | {exception}\n d2 | E3")
+    write = 'esp | create | d1 | {"status": "subscribed"} | acknowledged'
+    drawn.given("settled_writes", f"target | kind | decision_id | payload | state\n {write}")
+    drawn.gives("events_from_writes", "kind" + ("\n opted_in" if is_event else ""))

@@ -169,3 +169,47 @@ def test_everybody_is_asked_about_once(drawn: Any) -> None:
     drawn.given("esp.contacts", "address | status\n esp | subscribed\n both | subscribed")
     drawn.given("consent.events", "event_id | address\n e1 | heard\n e2 | both")
     drawn.gives("facts", "address\n shop\n both\n was\n esp\n heard")
+
+
+@pytest.mark.parametrize(
+    ("groups", "active", "since", "chosen"),
+    [
+        ("buyer", "02-01", None, "yes"),
+        ("contact", "02-01", None, "no"),
+        ("contact,buyer", "02-01", None, "yes"),
+        ("buyer", "02-01", "02-01", "yes"),
+        ("buyer", "01-31", "02-01", "no"),
+        ("buyer", "-", "02-01", "no"),  # nobody knows when
+    ],
+)
+def test_in_a_chosen_group_and_not_too_old(drawn: Any, groups: str, active: str, since: str | None, chosen: str) -> None:
+    drawn.choose(groups=("buyer", "subscriber"), customers_since=drawn.instant(since).date() if since else None)
+    drawn.given("people", f"address | last_active_at\n a | {active}")
+    drawn.given("memberships", f"address | groups\n a | {groups}")
+    drawn.gives("facts", f"chosen\n {chosen}")
+
+
+def test_whom_no_shop_knows_is_in_no_group(drawn: Any) -> None:
+    known(drawn, shop=False)
+    drawn.gives("facts", "chosen\n no")
+
+
+@pytest.mark.parametrize(
+    ("event", "caused_by", "answered", "carried"),
+    [
+        ("a | shop | opted_out", "-", "", "no"),
+        ("a | shop | opted_out", "own", "", "no"),  # a copy of what was said at this address
+        ("a | shop | opted_out", "old", "", "yes"),
+        ("a | shop | opted_out", "old", "s1 | e1 | esp", "no"),  # a newer opt-in answers it
+        ("a | esp | opted_out", "old", "", "no"),  # not of the shops
+        ("a | shop | opted_in", "old", "", "no"),
+    ],
+)
+def test_an_opt_out_that_followed_from_another_address(
+    drawn: Any, event: str, caused_by: str, answered: str, carried: str
+) -> None:
+    known(drawn)
+    drawn.given("consent.events", "event_id | address\n old | b\n own | a")
+    drawn.given("standing_events", f"event_id | caused_by | address | side | kind\n s1 | {caused_by} | {event}")
+    drawn.given("answers", f"out_event | in_event | in_side\n{answered}")
+    drawn.gives("facts", f"shop_carried\n {carried}", where="address = 'a'")
