@@ -406,7 +406,7 @@ def test_a_store_of_another_audience_is_not_touched(world: World) -> None:
 def test_a_store_that_mailchimp_refuses_is_a_sentence(world: World) -> None:
     esp = world.connect()
     esp.prepare(STORE)
-    with pytest.raises(SetupError, match="domain already exists.* use another account"):
+    with pytest.raises(SetupError, match=r"domain already exists.* use another account"):
         esp.prepare(STORE | {"store_id": "shopsync-second"})
 
 
