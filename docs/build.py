@@ -6,16 +6,20 @@ A test compares the pages with what this makes.
 
 from __future__ import annotations
 
-import csv
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
+
+import polars as pl
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
 
 from flows.platforms import platforms  # noqa: E402
 from schemas.state import TABLES  # noqa: E402
+from tasks import rules  # noqa: E402
 from tasks.snapshot import CONTACTS, RELATIONS  # noqa: E402
 
 SNAPSHOT = """\
@@ -52,18 +56,87 @@ them.
 """
 
 RULES = """\
-# The policy `consent-first`
+# Policies and their rules
 
 Every run asks, for each address: what have the shops heard, what has the ESP heard, has either side just changed, and which of
 the two is newer? Bounces and spam reports are settled before any rule: such a person is never mailed by us, and the other side
-is told. Then the first line below that fits decides; a dash leaves the side as it is. "First decision" means that none about
-this person has reached both sides yet. *Newer* means provably newer: where the order of two times cannot be known, the no wins.
+is told. Then the first line of the policy that fits decides; a dash leaves the side as it is. "First decision" means that none
+about this person has reached both sides yet. *Newer* means provably newer: where the order of two times cannot be known, the no
+wins.
+
+`policy` in [shopsync.toml](configuration.md) names one of these:
+
+| policy | in one sentence |
+| --- | --- |
+| [`consent-first`](#3-consent-first) | A yes counts if it is newer than every no, wherever it was said. |
+| [`mailchimp-for-shopify`](#4-mailchimp-for-shopify) | At first the ESP's subscribers stay so; later each side follows. |
+| [`newsletter2go`](#5-newsletter2go) | The shop leads: only opt-outs, bounces and complaints come back to it. |
+| [`cleverreach`](#6-cleverreach) | Everybody in a chosen group who did not say no is made active. |
 
 A decision is explained by its rule: `shopsync explain demo EMAIL` shows it for one person, and the column `rule` of the
-[snapshot](snapshot.md) for all.
+[snapshot](snapshot.md) for all. A rule's paragraph is that of this page; rules without a dot are those of `consent-first`.
 
-**This page is made by `docs/build.py` from `data/rules/consent-first.csv`.**
+## Exceptions
+
+Under every policy nobody becomes subscribed without an opt-in that is newer than every opt-out. There are two exceptions, and
+no others. Each is named in the table's line, in the decision (column `exception` of `decisions` and `contacts`) and in what
+`plan` shows, so that you can count whom it touches. **This version shows them and does not wait for your approval yet.**
+
+- **E1** (4.1): at the first sync the shop's opt-out is overruled by the subscription at the ESP. It never overrules an opt-out
+  at the ESP, one that followed the person from another address, one that came after the decision, a bounce or a complaint. An
+  opt-out that comes later counts as ever.
+- **E3** (6.1): people in a chosen group are made active at the ESP without an opt-in. You answer for the legal ground. It is no
+  opt-in: the shop is not told, and nobody who opted out, bounced, complained or has not confirmed yet is touched.
+
+## A table of your own
+
+`policy` can also be the path of a CSV file in the form of those in `data/rules/`. A line is a case and what to do in it; `*` is
+any value, `a|b` is a or b, and the line with the lowest `precedence` decides. Facts that your table does not ask for may be
+left out. A line with `as consent-first` in both `set_esp` and `set_shop` takes over what that policy does in the case. Loading
+refuses a table that leaves a case open, decides one twice, uses an unknown word, has a line that nothing reaches, or would mail
+somebody who said no or never said yes. Only a line that itself names E1 or E3 in the column `exception` may do what that
+exception excuses, and a line that takes over a policy with an exception must name it too.
+
+**This page is made by `docs/build.py` from `data/rules/`.**
 """
+
+POLICIES = {
+    "consent-first": (
+        "3",
+        "The default. Whoever is in none of your chosen groups is not added. The paragraphs are the lines themselves.",
+    ),
+    "mailchimp-for-shopify": (
+        "4",
+        """\
+- **4.1** At the first sync a contact who is subscribed at the ESP is never unsubscribed, and the shop is set to subscribed,
+  whatever it says (exception E1). All other customers go to the ESP with the shop's status. Who has not confirmed in the shop
+  yet is left alone.
+- **4.2** Who is unsubscribed at the ESP and subscribed in the shop stays unsubscribed, and the shop is told, unless the opt-in
+  in the shop is newer.
+- **4.3** Later, a new customer who ticked the box becomes subscribed, and one who did not becomes a contact all the same. A
+  subscriber who buys without ticking stays subscribed; who unsubscribed and ticks later is subscribed again. What is set by
+  hand on one side is followed by the other.
+- **4.4** Who opted out in the shop is created as unsubscribed. An opt-out that follows an address change beats 4.1. Everything
+  else is as `consent-first` has it.""",
+    ),
+    "newsletter2go": (
+        "5",
+        """\
+- **5.2** What comes back to the shop is exactly: unsubscribes, hard bounces and complaints.
+- **5.3** Deleted in the shop is archived at the ESP, but a contact who opted out stays, with the opt-out. Deleted at the ESP is
+  neither deleted in the shop nor created again.
+- **5.5** The shop's moves decide. An opt-in collected at the ESP stays at the ESP: it is not written to the shop, and a missing
+  tick there does not undo it; only an opt-out does. Everything else is as `consent-first` has it.""",
+    ),
+    "cleverreach": (
+        "6",
+        """\
+- **6.1** Everybody in a chosen group is transferred as active. For buyers and contacts that means without an opt-in (exception
+  E3). Never anybody who is unsubscribed on either side, suppressed or pending.
+- **6.2** Everything else is as `consent-first` has it.""",
+    ),
+}
+"""Each policy's section of the page, and what it says before its lines."""
 
 PLATFORMS = """\
 # Platforms
@@ -85,6 +158,32 @@ WORDS = {
     "keep": "–",
     "*": "any",
 }
+CHANGED = {"yes": ", just changed", "no": ", unchanged", "*": ""}
+CARRIED = {"yes": "the shop's opt-out came from another address", "no": "said at this address", "*": ""}
+CHOSEN = {"yes": "in a chosen group", "no": "in no chosen group", "*": ""}
+IN_SHOP = {
+    "subscribed": "opted in in the shop",
+    "pending": "has not confirmed in the shop",
+    "not_subscribed": "never ticked the box in the shop",
+    "unsubscribed": "opted out in the shop",
+    "absent": "is unknown to the shop",
+    "deleted": "was deleted in the shop",
+}
+AT_ESP = {
+    "subscribed": "opted in at the ESP",
+    "pending": "has not confirmed at the ESP",
+    "not_subscribed": "is a contact who never opted in",
+    "unsubscribed": "opted out at the ESP",
+    "absent": "is unknown to the ESP",
+    "deleted": "was deleted at the ESP",
+}
+DONE = {
+    "subscribed": "she is subscribed at the ESP",
+    "not_subscribed": "she becomes a contact who never opted in",
+    "unsubscribed": "she is unsubscribed at the ESP",
+    "archived": "her contact is archived",
+}
+TOLD = {"subscribed": "is subscribed", "unsubscribed": "opted out"}
 ORDER = {"shop_newer": "the shop's is newer", "esp_newer": "the ESP's is newer", "unordered": "unknown which is newer", "*": ""}
 PHASE = {"first": "first decision", "ongoing": "later", "*": ""}
 
@@ -104,17 +203,71 @@ def _relation(name: str, grain: str, columns: dict[str, str]) -> str:
 
 
 def rules_page() -> str:
-    with (DOCS.parent / "data" / "rules" / "consent-first.csv").open(encoding="utf-8", newline="") as file:
-        rules = list(csv.DictReader(file))
-    lines = ["| rule | in the shops | at the ESP | and | then the ESP | then the shops | in words |", "| " + "--- | " * 7]
-    for rule in sorted(rules, key=lambda rule: int(rule["precedence"])):
-        shop = _words(rule["shop"]) + {"yes": ", just changed", "no": ", unchanged", "*": ""}[rule["shop_moved"]]
-        esp = _words(rule["esp"]) + {"yes": ", just changed", "no": ", unchanged", "*": ""}[rule["esp_moved"]]
-        times = " or ".join(ORDER[word] for word in rule["time_order"].split("|"))
-        case = "; ".join(filter(None, (PHASE[rule["phase"]], times)))
-        cells = (rule["rule"], shop, esp, case, WORDS[rule["set_esp"]], WORDS[rule["set_shop"]], rule["sentence"])
-        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
-    return "\n".join([RULES, *lines, ""])
+    return "\n".join([RULES, *(_policy(name, *told) for name, told in POLICIES.items())])
+
+
+def _policy(name: str, section: str, says: str) -> str:
+    """A policy whole: its own lines, and of the policy it takes over those that still decide a case."""
+    cases = rules.expand(rules.read_table(rules.POLICIES / f"{name}.csv"), name)
+    head = [
+        "rule",
+        "paragraph",
+        "in the shops",
+        "at the ESP",
+        "and",
+        "then the ESP",
+        "then the shops",
+        "in words",
+        "for example",
+    ]
+    lines = [f"| {' | '.join(head)} |", "| --- |" + " --- |" * (len(head) - 1)]
+    lines += [_line(rule, _example(cases, rule["rule"])) for rule in _lines(name) if rule["rule"] in set(cases["rule"])]
+    return "\n".join([f"## {section}. {name}", "", says, "", *lines, ""])
+
+
+def _lines(name: str) -> Iterator[dict[str, str]]:
+    """In the order in which they are asked."""
+    for rule in rules.read_table(rules.POLICIES / f"{name}.csv").sort(pl.col("precedence").cast(int)).iter_rows(named=True):
+        if rule["set_esp"].startswith("as "):
+            yield from _lines(rule["set_esp"].removeprefix("as "))
+        else:
+            yield rule
+
+
+def _line(rule: dict[str, str], example: str) -> str:
+    shop = _words(rule["shop"]) + CHANGED[rule["shop_moved"]]
+    esp = _words(rule["esp"]) + CHANGED[rule["esp_moved"]]
+    times = " or ".join(ORDER[word] for word in rule["time_order"].split("|"))
+    case = "; ".join(filter(None, (PHASE[rule["phase"]], times, CARRIED[rule["shop_carried"]], CHOSEN[rule["chosen"]])))
+    paragraph = rule["rule"].rstrip(ascii_lowercase)
+    cells = [rule["rule"], paragraph if "." in paragraph else f"3.{paragraph}", shop, esp, case]
+    cells += [WORDS[rule["set_esp"]], WORDS[rule["set_shop"]]]
+    cells += [rule["sentence"] + (f" **Exception {rule['exception']}.**" if rule["exception"] else ""), example]
+    return "| " + " | ".join(map(_cell, cells)) + " |"
+
+
+def _example(cases: pl.DataFrame, rule: str) -> str:
+    """The most ordinary case that a rule decides, as a story about one person."""
+    ordinary = [
+        pl.col("shop").is_in(["absent", "deleted"]),
+        pl.col("esp") == "absent",
+        "shop_carried",
+        pl.col("chosen") == "no",
+    ]
+    case = cases.filter(rule=rule).sort(*ordinary, *rules.DOMAINS).row(0, named=True)
+    days = {
+        "shop_newer": (" on 5 May", " on 1 May"),
+        "esp_newer": (" on 1 May", " on 5 May"),
+        "unordered": (" in May", " in May"),
+    }
+    has_said = {"subscribed", "unsubscribed"}
+    both_said = {case["shop"], case["esp"]} <= has_said
+    shop_day, esp_day = days[case["time_order"]] if both_said else ("", "")
+    done = [DONE[case["set_esp"]]] if case["set_esp"] not in {"keep", case["esp"]} else []
+    if case["set_shop"] not in {"keep", case["shop"]}:
+        done.append(f"the shop is told that she {TOLD[case['set_shop']]}")
+    told = f"Anna {IN_SHOP[case['shop']]}{shop_day} and {AT_ESP[case['esp']]}{esp_day}"
+    return f"{told}: {' and '.join(done) or 'nothing is changed'}."
 
 
 def _words(value: str) -> str:

@@ -304,3 +304,57 @@ def test_an_unknown_policy_is_named_with_the_known_ones() -> None:
         SetupError, match="no policy 'strict': use one of cleverreach, consent-first, mailchimp-for-shopify, newsletter2go"
     ):
         rules.load_policy("strict")
+
+
+# A table that takes over a policy of ours, and the exceptions.
+
+OWN = "precedence,rule,shop,esp,set_esp,set_shop,exception,sentence"
+REST = "90,R,*,*,as consent-first,as consent-first,,As consent-first."
+OVERRULING = OWN.replace("shop,esp,", "phase,shop,shop_carried,esp,time_order,")
+E1 = "10,M,first,unsubscribed,no,subscribed,shop_newer|unordered,keep,subscribed,E1,The shop follows."
+E1_REST = "90,R,*,*,*,*,*,as consent-first,as consent-first,,As consent-first."
+
+
+def test_a_table_that_takes_over_a_policy_is_that_policy_but_for_its_own_lines(load: Callable[..., pl.DataFrame]) -> None:
+    ours = rules.load_policy("consent-first")
+    assert load(OWN, REST).sort(FACTS).equals(ours.sort(FACTS))
+    found = load(OWN, REST, "10,M,unsubscribed,absent,unsubscribed,keep,,Kept there as well.")
+    assert found.filter(rule="M").select("shop", "esp").unique().rows() == [("unsubscribed", "absent")]
+    others = ours.join(found.filter(rule="M"), on=FACTS, how="anti")
+    assert found.filter(pl.col("rule") != "M").sort(FACTS).equals(others.sort(FACTS))
+
+
+def test_a_table_that_names_an_exception_may_use_it(load: Callable[..., pl.DataFrame]) -> None:
+    assert load(OVERRULING, E1, E1_REST)["exception"].drop_nulls().to_list() == ["E1"] * 16
+    taken = REST.replace("consent-first", "cleverreach").replace(",,", ",E3,")
+    assert load(OWN, taken).sort(FACTS).equals(rules.load_policy("cleverreach").sort(FACTS))
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ([OWN, REST.replace("as consent-first", "as unknown")], "line 2: set_esp must be one of keep, .*as consent-first"),
+        ([OWN, REST.replace("as consent-first", "as ../x")], "line 2: set_esp must be one of"),
+        ([OWN, REST.replace("as consent-first", "keep", 1)], "line 2: set_esp and set_shop must take over the same policy"),
+        ([OWN, REST.replace("as consent-first", "as cleverreach", 1)], "line 2: set_esp and set_shop must take over the same"),
+        ([OWN, REST.replace("consent-first", "cleverreach")], "line 2: exception must name what the line takes over"),
+        ([OWN, REST.replace("consent-first", "mailchimp-for-shopify")], "line 2: exception must name what the line takes over"),
+        ([OWN, REST.replace(",,", ",E3,")], "line 2: exception must name what the line takes over, and no more"),
+        ([OWN, REST.replace(",,", ",E2,")], "line 2: exception must be one of E1, E3"),
+        ([OVERRULING, E1.replace(",E1,", ",,"), E1_REST], r"line 2: .* \(promise 12.1\)"),
+        ([OVERRULING, E1.replace(",E1,", ",E3,"), E1_REST], "line 2: the exception does not cover this case"),
+        ([OVERRULING, E1.replace("first", "*", 1), E1_REST], "line 2: the exception does not cover this case"),
+        ([OVERRULING, E1.replace("no,", "*,", 1), E1_REST], "line 2: the exception does not cover this case"),
+        ([OVERRULING, E1.replace("shop_newer|unordered", "*"), E1_REST], "line 2: .* or is not needed in it"),
+        ([OVERRULING, E1.replace("keep", "subscribed", 1), E1_REST], "line 2: the exception does not cover this case"),
+        ([OWN, REST, "10,M,not_subscribed,absent,subscribed,keep,E3,All."], "line 3: the exception does not cover this case"),
+        ([OWN, REST, "10,M,pending,absent,subscribed,keep,E3,All."], "line 3: the exception does not cover this case"),
+        ([OWN, REST, "10,M,pending,absent,subscribed,keep,,All."], r"line 3: .* \(promise 12.1\)"),
+        ([OWN, REST, "10,M,unsubscribed,subscribed,keep,keep,,Not told."], r"line 3: .* \(promise 12.1\)"),
+        ([OWN, REST, "10,M,subscribed,unsubscribed,keep,keep,,Not told."], r"line 3: .* \(promise 12.1\)"),
+        ([OWN, REST, "10,M,subscribed,absent,subscribed,keep,E3,All."], "line 3: .* or is not needed in it"),
+    ],
+)
+def test_loading_refuses_what_no_exception_allows(load: Callable[..., pl.DataFrame], lines: list[str], problem: str) -> None:
+    with pytest.raises(SetupError, match=f"mine.csv, {problem}"):
+        load(*lines)
