@@ -232,6 +232,7 @@ SAID = {
     "bounced": "mail bounced",
     "complained": "reported us as spam",
     "deleted": "was deleted or archived",
+    "returned": "was there again",
 }
 BY = {"self": "the person", "merchant": "the merchant", "system": "shopsync, handing on what was said elsewhere"}
 

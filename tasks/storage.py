@@ -50,6 +50,12 @@ ENTITIES = {
     "contacts": _Entity("esp.contacts", ("address",), ("events_from_contacts",)),
 }
 
+KNOWN = {
+    "customers": ("shop", "known.shop", "'customer:' || known.customer_id", "known.deleted_at is not null", "true"),
+    "contacts": ("esp", "'esp'", "'contact:' || known.address", "known.status = 'deleted'", "incoming.status <> 'deleted'"),
+}
+"""Whose coming and going is an event: its side, source and record, how we know that somebody is gone, and who comes back."""
+
 DUE_AFTER = timedelta(days=30)
 """Within a month of a request it must be done (GDPR Art. 12(3); Shopify's page on its privacy webhooks says 30 days)."""
 
@@ -70,6 +76,8 @@ def store(database: Database, checked: Checked, page: Page, run_id: str) -> Stor
     rules.bind_page(database, page.asked_at, page.answered_at)
     for model in entity.events:
         add_events(database, rules.model(model), run_id)
+    if checked.entity in KNOWN:
+        add_events(database, _coming_and_going(checked.entity, "returned"), run_id)
     if checked.entity == "customers" and not checked.refused.is_empty():
         _hear_refused(database, checked.refused, run_id)
     changed = _upsert(database, entity, incoming, page.asked_at, run_id)
@@ -124,6 +132,41 @@ def add_events(database: Database, select: str, run_id: str) -> None:
         """,
         {"run_id": run_id, "now": datetime.now(UTC)},
     )
+
+
+def _coming_and_going(entity: str, kind: str) -> str:
+    """A SELECT of events about being known at all: who is `lost` for sure was deleted, who is incoming though deleted returned.
+
+    Nobody says who did it, so it counts as the person.
+    """
+    found, (side, source, record, is_gone, is_back) = ENTITIES[entity], KNOWN[entity]
+    happened = {
+        "deleted": f"""
+            select
+                known.address, {source} as source, {record} as record, known.seen_at as last_at, $now as latest_at,
+                not lost.is_sure as is_inferred, json_object('missing_since', known.missing_since) as evidence
+            from {found.table} as known
+            inner join lost on known.{found.key[-1]} = lost.id and {source} = lost.source
+            where not ({is_gone}) and (lost.is_sure or known.missing_since is not null)
+        """,
+        "returned": f"""
+            select
+                incoming.address, {source} as source, {record} as record, coalesce(known.deleted_at, known.seen_at) as last_at,
+                page.answered_at as latest_at, false as is_inferred, json_object('deleted_at', known.deleted_at) as evidence
+            from incoming_{entity} as incoming
+            inner join {found.table} as known using ({", ".join(found.key)})
+            inner join page on known.seen_at <= page.asked_at
+            where ({is_gone}) and {is_back}
+        """,
+    }[kind]
+    return f"""
+        select
+            md5(concat_ws('|', source, record, address, '{kind}', latest_at)) as event_id, address, 'email' as channel,
+            '{side}' as side, source, record, '{kind}' as kind, 'self' as actor, least(last_at, latest_at) as earliest_at,
+            latest_at, latest_at as as_of_at, cast(null as varchar) as caused_by, is_inferred, evidence
+        from ({happened})
+        where address is not null
+    """
 
 
 def _upsert(database: Database, entity: _Entity, incoming: str, asked_at: datetime, run_id: str) -> int:
@@ -268,9 +311,10 @@ def mark_gone(database: Database, entity: str, source: str, *, gone: list[str], 
     A contact that is gone has the status `deleted`; its opt-outs stay in the events.
     """
     found = ENTITIES[entity]
-    rules.bind(
-        database, "lost", pl.DataFrame({"id": [*gone, *missing], "is_sure": [True] * len(gone) + [False] * len(missing)})
-    )
+    lost = {"id": [*gone, *missing], "is_sure": [True] * len(gone) + [False] * len(missing)}
+    rules.bind(database, "lost", pl.DataFrame(lost).with_columns(source=pl.lit(source)))
+    if entity in KNOWN:
+        add_events(database, _coming_and_going(entity, "deleted"), run_id)
     where = "known.shop = $source" if "shop" in found.key else "$source = 'esp'"
     status = ", status = case when lost.is_sure or known.missing_since is not null then 'deleted' else known.status end"
     database.execute(

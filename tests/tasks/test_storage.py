@@ -270,7 +270,7 @@ def test_who_is_listed_again_is_there_again_and_says_nothing_new(database: Datab
     storage.mark_gone(database, "customers", "shop", gone=["1"], missing=[], run_id="run-2")
     store(database, "customers", at(5), customer(consent="in"))
     assert status(database) == [(False, False)]
-    assert events(database) == [("opted_in", False)]
+    assert events(database) == [("opted_in", False), ("returned", False), ("deleted", False)]  # the listing is an older page
 
 
 def test_a_contact_that_is_gone_is_deleted_and_its_opt_out_stays(database: Database) -> None:
@@ -280,7 +280,34 @@ def test_a_contact_that_is_gone_is_deleted_and_its_opt_out_stays(database: Datab
         storage.mark_gone(database, "contacts", "esp", gone=[], missing=missing, run_id="run-2")
     assert rows(database, "select status from esp.contacts") == [{"status": "deleted"}]
     assert storage.find_missing(database, "contacts", "esp", NOON + timedelta(minutes=9)) == []
-    assert events(database) == [("opted_out", False)]
+    assert events(database) == [("opted_out", False), ("deleted", True)]  # nobody said so: it was missing twice
+
+
+@pytest.mark.parametrize(
+    ("entity", "row", "record"),
+    [
+        ("customers", {"customer_id": "1", "address": "a@example.com"}, "customer:1"),
+        ("contacts", {"address": "a@example.com", "status": "subscribed"}, "contact:a@example.com"),
+    ],
+)
+def test_coming_and_going_are_events_once(database: Database, entity: str, row: dict[str, Any], record: str) -> None:
+    source = "shop" if entity == "customers" else "esp"
+    key = row["customer_id"] if entity == "customers" else row["address"]
+    values = customer(**row) if entity == "customers" else row
+    store(database, entity, at(0), values)
+    for _ in range(2):
+        storage.mark_gone(database, entity, source, gone=[key], missing=[], run_id="run-2")
+    for _ in range(2):
+        store(database, entity, at((datetime.now(UTC) - NOON) / timedelta(minutes=1)), values, run_id="run-3")
+    found = rows(
+        database,
+        """
+        select kind, side, source, record, actor, run_id, earliest_at < latest_at as has_bounds from consent.events
+        where kind in ('deleted', 'returned') order by latest_at
+        """,
+    )
+    both = {"side": source, "source": source, "record": record, "actor": "self", "has_bounds": True}
+    assert found == [{"kind": "deleted", "run_id": "run-2"} | both, {"kind": "returned", "run_id": "run-3"} | both]
 
 
 @pytest.mark.parametrize(("shown", "is_ours"), [("deleted", True), ("subscribed", False)])
