@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from flows.pages import changes
+from tasks import ledger, rules
+
 World = Any
 ANNA, BERT = "anna@example.com", "bert@example.com"
 MakeWorld = Callable[..., World]
@@ -200,3 +203,19 @@ def test_nobody_of_whom_the_esp_knows_better_is_made_active(active: World, at_es
     active.wait(hours=1)
     active.settle()
     assert active.esp_status(ANNA) == at_esp
+
+
+def test_what_plan_prints_names_the_exception(overruling: World) -> None:
+    overruling.plans()
+    with overruling.opened() as database:
+        shown = changes(ledger.transitions(database, f"run-{overruling.runs:04}"))
+    assert [(row["people"], row["at"], row["from"], row["to"], row["rule"]) for row in shown] == [
+        (1, "shop", "unsubscribed", "subscribed", "4.1b, exception E1")
+    ]
+
+
+def test_the_snapshot_shows_the_exception(active: World) -> None:
+    active.settle()
+    with active.opened() as database:
+        rules.build(database, rules.PEOPLE)
+    assert active.query(f"select exception from ({rules.model('snapshot_contacts')})") == [{"exception": "E3"}]
