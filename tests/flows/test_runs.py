@@ -58,19 +58,17 @@ def test_a_second_forward_run_is_refused_and_a_reverse_run_is_not(town: cuts.Tow
     def meanwhile() -> None:
         ends.append(other.run("forward", elsewhere))
         ends.append(other.run("reverse", elsewhere))
+        os.kill(town.program.pid, signal.SIGCONT)
 
+    def stop_the_first_run() -> None:
+        os.kill(town.program.pid, signal.SIGSTOP)
+        thread.start()
+
+    thread = threading.Thread(target=meanwhile)
     with town.open() as doors:
         elsewhere = second_config(town)
-        thread = threading.Thread(target=meanwhile)
-
-        def hold_the_first_run(number: int, method: str, path: str) -> None:
-            if method == "POST" and path.endswith("/merge-fields") and not ends and not thread.is_alive():
-                released.clear()
-                thread.start()
-
-        released = threading.Event()
-        doors["esp"].after = hold_the_first_run
-        first = town.program.run("forward", town.config)
+        with at_the_door(doors["esp"], "POST", "/merge-fields", stop_the_first_run):
+            first = town.program.run("forward", town.config)
         thread.join()
         other.close()
     assert first["status"] == 0
