@@ -80,7 +80,8 @@ A decision is explained by its rule: `shopsync explain demo EMAIL` shows it for 
 
 Under every policy nobody becomes subscribed without an opt-in that is newer than every opt-out. There are two exceptions, and
 no others. Each is named in the table's line, in the decision (column `exception` of `decisions` and `contacts`) and in what
-`plan` shows, so that you can count whom it touches. **This version shows them and does not wait for your approval yet.**
+`plan` shows, so that you can count whom it touches. **This version shows them, and they cannot be approved yet: `sync` and
+`reverse` refuse a policy that has them.**
 
 - **E1** (4.1): at the first sync the shop's opt-out is overruled by the subscription at the ESP. It never overrules an opt-out
   at the ESP, one that followed the person from another address, one that came after the decision, a bounce or a complaint. An

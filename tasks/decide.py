@@ -8,7 +8,8 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks import ledger, merge
+from tasks import ledger, merge, rules
+from tasks.connector import SetupError
 from tasks.run import Run
 from tasks.state import LOADED_AT, fact
 
@@ -18,8 +19,14 @@ def merge_and_plan(run: Run, flow: str | None = None) -> dict[str, Any]:
     """Decide for everybody and plan this flow's writes; in a dry run, which names none, those of both.
 
     Returns {"people", "decided", "transitions": [...], "writes": [{"target", "kind", "writes"}], "needs_confirmation"}.
-    Raises BrokenPromiseError.
+    Raises BrokenPromiseError; SetupError for a policy with exceptions (E1, E3): they need an approval that nobody can give yet.
     """
+    named = rules.load_policy(run.connection.policy)["exception"].drop_nulls().unique().sort().to_list()
+    if flow and (exceptions := [name for name in named if name]):
+        raise SetupError(
+            f"the policy {run.connection.policy} mails people by exception ({', '.join(exceptions)}); it needs your approval, "
+            f"for which this version cannot ask: `shopsync plan {run.name}` shows whom it touches; choose another policy."
+        )
     with run.state.open() as database:
         loaded_at = fact(database, LOADED_AT)
         choices = run.choices(datetime.fromisoformat(loaded_at) if loaded_at else None)

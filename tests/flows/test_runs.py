@@ -145,6 +145,16 @@ def test_a_store_that_somebody_deleted_is_filled_again_and_triggers_nothing(town
     assert cuts.unbalanced(town.folder / "state" / "demo" / "state.duckdb") == []
 
 
+@pytest.mark.parametrize("policy", ["mailchimp-for-shopify", "cleverreach"])
+def test_a_policy_with_exceptions_is_shown_and_not_carried_out(town: cuts.Town, policy: str) -> None:
+    with town.open() as doors:
+        town.config.write_text(town.config.read_text().replace("consent-first", policy))
+        ends = [town.program.run(flow, town.config) for flow in ("forward", "reverse", "plan")]
+        assert {call.method for door in doors.values() for call in door.calls} == {"GET"}
+    assert [end["status"] for end in ends] == [2, 2, 0]
+    assert "needs your approval" in ends[0]["message"]
+
+
 def test_a_dry_run_writes_to_neither_side_and_counts_what_waits(town: cuts.Town) -> None:
     with town.open() as doors:
         ended = town.program.run("plan", town.config)
