@@ -48,6 +48,7 @@ $(VENV)/.run: requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	PREFECT_HOME=$(VENV)/prefect $(BIN)/prefect server database upgrade --yes >/dev/null  # the demo's; it takes long once
 	touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run

@@ -47,6 +47,7 @@ def running(flow: str, connection: str, *, full: bool = False) -> Iterator[Run]:
     except BaseException as error:
         outcome = "setup_error" if isinstance(error, SetupError) else "try_later" if isinstance(error, TryLater) else "defect"
         _end(run, outcome, str(error) or type(error).__name__)
+        chain.seal(run.state, run.run_id)  # a run that ended well has closed it in its report
         raise
     _end(run, None, None)
 
@@ -59,7 +60,6 @@ def _end(run: Run, outcome: str | None, message: str | None) -> None:
             "update ops.runs set ended_at = $1, outcome = $2, message = $3 where run_id = $4",
             [datetime.now(UTC), outcome, message, run.run_id],
         )
-    chain.seal(run.state, run.run_id)
 
 
 def rejected_count(database: Database, run_id: str) -> int:

@@ -44,6 +44,7 @@ MERGE = (
     "broken_promises",
 )
 PLAN = (
+    "memberships_decided",
     "profiles",
     "writes_of_consent",
     "reachable",

@@ -30,5 +30,5 @@ select
     )) as tags
 from people
 cross join run
-inner join memberships on people.address = memberships.address
+inner join memberships_decided as memberships on people.address = memberships.address
 where list_has_any(memberships.groups, run.groups)

@@ -25,7 +25,7 @@ left_over as (
             where list_contains(memberships.groups, each_tag.member) or list_contains(people.shops, each_tag.shop)
         ) as allowed
     from load.held
-    left join memberships on held.key = memberships.address
+    left join memberships_decided as memberships on held.key = memberships.address
     left join people on held.key = people.address
     where
         held.target = 'esp' and held.kind = 'tags' and held.was_acknowledged

@@ -156,7 +156,7 @@ def test_the_choice_of_groups(drawn: Any, groups: str, chosen: tuple[str, ...], 
     drawn.given("memberships", f"address | groups\n a | {groups}")
     if "subscriber" in groups:
         drawn.given("side_status", "address | side | status\n a | shop | subscribed")
-    drawn.build("facts", "decisions", "decided", "profiles", "writes_of_consent", "reachable")
+    drawn.build("facts", "decisions", "decided", "memberships_decided", "profiles", "writes_of_consent", "reachable")
     drawn.gives("writes_of_consent", "kind | key" + ("\n create | a" if is_added else ""))
     drawn.gives("profiles", "address" + ("\n a" if is_added else ""))
     bought = "buyer" in groups

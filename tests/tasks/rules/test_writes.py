@@ -149,7 +149,7 @@ def test_profiles_of_the_chosen_groups_with_their_tags(drawn: Any) -> None:
            buyer   | Buyer | shop        | -          | 1            | -           | -        | -
            contact | C     | shop        | -          | 0            | -           | -        | -""",
     )
-    drawn.given("memberships", "address | groups\n both | subscriber,buyer\n buyer | buyer\n contact | contact")
+    drawn.given("memberships_decided", "address | groups\n both | subscriber,buyer\n buyer | buyer\n contact | contact")
     drawn.gives(
         "profiles",
         """address | tags
@@ -159,6 +159,43 @@ def test_profiles_of_the_chosen_groups_with_their_tags(drawn: Any) -> None:
     drawn.build("profiles")
     fields = "fields ->> 'first_name', fields ->> 'total_spent', fields ->> 'first_ordered_on'"
     assert drawn.one(f"select {fields} from profiles where address = 'both'") == ("Anna", "10.5000", "2026-02-01")
+
+
+def test_groups_follow_what_the_shops_are_told(drawn: Any) -> None:
+    drawn.given(
+        "memberships",
+        """address  | groups
+           quiet    | subscriber,buyer
+           left     | subscriber
+           shopper  | subscriber,buyer
+           joined   | contact
+           customer | buyer
+           untold   | subscriber
+           bounced  | subscriber""",
+    )
+    drawn.given(
+        "decided",
+        """address  | channel | set_shop     | shop_write
+           quiet    | email   | keep         | -
+           left     | email   | unsubscribed | consent
+           shopper  | email   | unsubscribed | consent
+           joined   | email   | subscribed   | consent
+           customer | email   | subscribed   | consent
+           untold   | email   | unsubscribed | -
+           bounced  | email   | bounced      | bounce
+           quiet    | sms     | unsubscribed | consent""",
+    )
+    drawn.gives(
+        "memberships_decided",
+        """address  | groups
+           quiet    | subscriber,buyer
+           left     | contact
+           shopper  | buyer
+           joined   | subscriber
+           customer | subscriber,buyer
+           untold   | subscriber
+           bounced  | subscriber""",
+    )
 
 
 def test_whom_profiles_and_orders_may_be_sent_for(drawn: Any) -> None:
@@ -222,7 +259,7 @@ def test_tags_of_who_has_no_profile_any_more(drawn: Any) -> None:
     """7.4, 7.5: leaving a group takes its tag away, also in the same breath as the account; taking a group out of the choice
     takes nothing away. Whom we never tagged, we do not untag."""
     drawn.choose(groups=("buyer",), tag_prefix="x-")
-    drawn.given("memberships", "address | groups\n unchosen | subscriber\n unticked | contact")
+    drawn.given("memberships_decided", "address | groups\n unchosen | subscriber\n unticked | contact")
     drawn.given("people", "address | email | shops\n unchosen | u | shop\n unticked | t | shop")
     everybody = ("gone", "unchosen", "unticked", "stranger")
     tags = '["VIP", "x-Subscriber", "x-WooCommerce"]'
