@@ -134,6 +134,13 @@ class Decisions(pa.DataFrameModel):
     shop_acknowledged_at: Instant = pa.Field(nullable=True, description="When the shops had it; at once if nothing is written.")
 
 
+class Touched(pa.DataFrameModel):
+    """One row per address and flow of whom something changed since that flow last decided about them; may be there twice."""
+
+    address: str = pa.Field(description="The e-mail address as a key.")
+    flow: str = pa.Field(description="forward or reverse.")
+
+
 class Writes(pa.DataFrameModel):
     """The ledger: one row per planned write, whatever became of it."""
 
@@ -163,6 +170,7 @@ class Held(pa.DataFrameModel):
     target: str = pa.Field(description="esp, or the shop's name.")
     kind: str = pa.Field(description="What the connector's `send` calls it.")
     key: str = pa.Field(description="The entity at the target.")
+    address: str = pa.Field(nullable=True, description="The person it is about; null for products.")
     payload_hash: str = pa.Field(description="Hash of the last settled write.")
     state: str = pa.Field(description="acknowledged, skipped or rejected.")
     was_acknowledged: bool = pa.Field(description="Some write of this entity was acknowledged: the other side has it.")
@@ -249,6 +257,7 @@ TABLES: dict[str, type[pa.DataFrameModel]] = {
     "consent.chain": Links,
     "merge.addresses": Addresses,
     "merge.decisions": Decisions,
+    "merge.touched": Touched,
     "load.writes": Writes,
     "load.held": Held,
     "ops.runs": Runs,

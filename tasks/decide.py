@@ -8,10 +8,11 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks import ledger, merge, rules
+from tasks import ledger, merge, rules, scope
 from tasks.connector import SetupError
+from tasks.merge import Choices, Store
 from tasks.run import Run
-from tasks.state import LOADED_AT, fact
+from tasks.state import LOADED_AT, Database, fact
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -30,10 +31,7 @@ def merge_and_plan(run: Run, flow: str | None = None) -> dict[str, Any]:
     with run.state.open() as database:
         loaded_at = fact(database, LOADED_AT)
         choices = run.choices(datetime.fromisoformat(loaded_at) if loaded_at else None)
-        merge.bind_run(database, run.run_id, datetime.now(UTC), choices, run.stores())
-        counts = merge.decide(database)
-        for each in [flow] if flow else ["forward", "reverse"]:
-            ledger.plan(database, each, is_dry=flow is None)
+        counts = decide_and_plan(database, flow, choices, run.stores(), run_id=run.run_id, at=datetime.now(UTC), whole=run.full)
         planned = ledger.planned(database, run.run_id)
         for row in planned:
             number = int(str(row["writes"]))  # it balances from here on, also when the run is killed
@@ -45,3 +43,20 @@ def merge_and_plan(run: Run, flow: str | None = None) -> dict[str, Any]:
             "writes": planned,
             "needs_confirmation": ledger.needs_confirmation(database),
         }
+
+
+def decide_and_plan(
+    database: Database, flow: str | None, choices: Choices, stores: list[Store], *, run_id: str, at: datetime, whole: bool
+) -> dict[str, int]:
+    """Decide for those whom something touched, or for everybody, and plan what follows for a flow, or for both in a dry run."""
+    flows, basis = ((flow,) if flow else scope.FLOWS), merge.basis(choices, stores)
+    merge.bind_run(database, run_id, at, choices, stores)
+    is_part = not whole and scope.may_narrow(database, flows, basis, at)
+    if is_part:
+        scope.narrow(database, flow)
+    counts = merge.decide(database)
+    for each in flows:
+        ledger.plan(database, each, is_dry=flow is None)
+    if flow:
+        scope.conclude(database, flow, basis, at, was_whole=not is_part)
+    return counts

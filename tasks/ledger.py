@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import orjson
 import polars as pl
 
-from tasks import rules
+from tasks import rules, scope
 from tasks.connector import Outcome, Write
 from tasks.state import Database, rows
 from tasks.storage import add_events
@@ -205,6 +205,7 @@ def give_back(database: Database, writes: Sequence[Write]) -> None:
 
 def forget_store(database: Database, store_id: str) -> bool:
     """The store was empty when it was made: what was sent there before is sent again. False: nothing was."""
+    scope.forget(database)
     gone = database.execute(
         "delete from load.held where target = 'esp' and kind in ('product', 'customer', 'order') and starts_with(key, $1)",
         [f"{store_id}/"],
@@ -245,6 +246,7 @@ def settle(database: Database, settled: Sequence[Outcome], run_id: str) -> None:
     add_events(database, _ARCHIVED, run_id)
     for statement in _AFTERMATH:
         database.execute(statement)
+    scope.touch(database, "select address from settled_writes")
 
 
 _ARCHIVED = """
@@ -324,10 +326,10 @@ _AFTERMATH = (
     # A creation brings the profile with it; its hash is that of `writes_of_profiles`.
     """
     create or replace temp table newly_held as
-    select target, kind, key, payload_hash, state, write_id, settled_at from settled_writes
+    select target, kind, key, address, payload_hash, state, write_id, settled_at from settled_writes
     union all
     select
-        target, 'profile', key, md5(cast(payload -> 'fields' as varchar)),
+        target, 'profile', key, address, md5(cast(payload -> 'fields' as varchar)),
         state, write_id, settled_at
     from settled_writes
     where target = 'esp' and kind = 'create' and state = 'acknowledged'
@@ -336,11 +338,14 @@ _AFTERMATH = (
     merge into load.held as known using newly_held as new
     on known.target = new.target and known.kind = new.kind and known.key = new.key
     when matched then update set
-        payload_hash = new.payload_hash, state = new.state, write_id = new.write_id, settled_at = new.settled_at,
+        address = new.address, payload_hash = new.payload_hash, state = new.state, write_id = new.write_id,
+        settled_at = new.settled_at,
         was_acknowledged = known.was_acknowledged or new.state = 'acknowledged'
-    when not matched then insert (target, kind, key, payload_hash, state, was_acknowledged, write_id, settled_at)
-    values (
-        new.target, new.kind, new.key, new.payload_hash, new.state, new.state = 'acknowledged', new.write_id, new.settled_at
+    when not matched then insert (
+        target, kind, key, address, payload_hash, state, was_acknowledged, write_id, settled_at
+    ) values (
+        new.target, new.kind, new.key, new.address, new.payload_hash, new.state, new.state = 'acknowledged', new.write_id,
+        new.settled_at
     )
     """,
     # A decision is carried out on a side when all its writes there are acknowledged. A record that is gone needs none.

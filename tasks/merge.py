@@ -10,7 +10,7 @@ from datetime import date, datetime
 
 import polars as pl
 
-from tasks import rules
+from tasks import rules, scope
 from tasks.state import Database, rows
 
 
@@ -44,7 +44,8 @@ class Store:
 
 
 def bind_run(database: Database, run_id: str, at: datetime, choices: Choices, stores: list[Store]) -> None:
-    """Make the run and the merchant's choices relations that the models can read."""
+    """Make the run and the merchant's choices relations that the models can read, and everybody whom they look at."""
+    scope.everybody(database)
     rules.bind(
         database,
         "run",
@@ -74,16 +75,17 @@ def bind_run(database: Database, run_id: str, at: datetime, choices: Choices, st
 
 
 def decide(database: Database) -> dict[str, int]:
-    """Decide for everybody and write down the decisions that are new; `run`, `stores` and `policy` are bound.
+    """Decide for everybody in scope and write down the decisions that are new; `run`, `stores` and `policy` are bound.
 
-    Returns how many people there are and how many decisions are new. Raises BrokenPromiseError before anything is planned.
+    Returns how many people there are, all in all, and how many decisions are new.
+    Raises BrokenPromiseError before anything is planned.
     """
     rules.build(database, rules.MERGE)
     database.execute(  # guests as well: one whose orders are anonymised later was known, and is gone then
         """
         insert into merge.addresses
-        select people.address, run.at from people, run
-        where people.address not in (select address from merge.addresses)
+        select people.address, run.at from people cross join run
+        anti join merge.addresses on people.address = addresses.address
         """
     )
     broken = rows(
@@ -96,6 +98,14 @@ def decide(database: Database) -> dict[str, int]:
             "please report this with the output of `shopsync sql CONNECTION`."
         )
     database.execute("insert into merge.decisions by name select * exclude (is_same) from decided where not is_same")
-    row = database.execute("select count(*), count(*) filter (where not is_same) from decided").fetchone()
-    assert row is not None
-    return {"people": int(row[0]), "decided": int(row[1])}
+    (people,) = database.execute("select count(*) from (select distinct address, channel from merge.decisions)").fetchone() or (
+        0,
+    )
+    (decided,) = database.execute("select count(*) from decided where not is_same").fetchone() or (0,)
+    return {"people": people, "decided": decided}
+
+
+def basis(choices: Choices, stores: list[Store]) -> str:
+    """Two merges of the same basis decide alike about the same rows."""
+    models = map(rules.model, (*rules.MERGE, *rules.PLAN))
+    return scope.digest(repr(choices), repr(stores), rules.load_policy(choices.policy).write_csv(), *models)

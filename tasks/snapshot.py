@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from schemas.state import TABLES
-from tasks import rules
+from tasks import rules, scope
 from tasks.state import Database, quoted
 
 LINK = "snapshot.duckdb"
@@ -69,6 +69,7 @@ CONTACTS = {
 
 def copy_into(database: Database) -> None:
     """Fill the attached database `snapshot`: tables with the comments of the dictionary, so that it documents itself."""
+    scope.everybody(database)
     rules.build(database, rules.PEOPLE)
     database.execute(f"create table snapshot.contacts as {rules.model('snapshot_contacts')}")
     database.execute("comment on table snapshot.contacts is 'One row per address and channel that either side knows.'")

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from schemas.state import TABLES
-from tasks import rules
+from tasks import rules, scope
 from tasks.addresses import with_address
 from tasks.connector import Page, PrivacyRequest
 from tasks.inbox import Delivery
@@ -35,19 +35,60 @@ class Stored:
 
 @dataclass(frozen=True)
 class _Entity:
-    """Where an entity is stored, what identifies it, and which models find consent events in a page of it."""
+    """Where an entity is stored, what identifies it, which models find consent events in a page of it, and whom its `changed`
+    rows touch (they hold what was known `before`)."""
 
     table: str
     key: tuple[str, ...]
     events: tuple[str, ...] = ()
+    touches: str = ""
 
+
+_OF_ITS_ORDERS = "select orders.address from shop.orders as orders semi join ({accounts}) as moved using (shop, customer_id)"
+"""An order belongs to the address in it when its account is gone, and no longer when the account comes."""
 
 ENTITIES = {
-    "customers": _Entity("shop.customers", ("shop", "customer_id"), ("events_carried", "events_from_customers")),
-    "orders": _Entity("shop.orders", ("shop", "order_id"), ("events_from_orders",)),
-    "products": _Entity("shop.products", ("shop", "product_id", "variant_id")),
+    "customers": _Entity(
+        "shop.customers",
+        ("shop", "customer_id"),
+        ("events_carried", "events_from_customers"),
+        "select unnest([address, before.address]) as address from changed union all "
+        + _OF_ITS_ORDERS.format(
+            accounts="from changed where before.address is distinct from address or before.deleted_at is not null"
+        ),
+    ),
+    "orders": _Entity(
+        "shop.orders",
+        ("shop", "order_id"),
+        ("events_from_orders",),
+        """
+        select unnest([address, before.address]) as address from changed
+        union all
+        select account.address from shop.customers as account
+        semi join (select shop, unnest([customer_id, before.customer_id]) as customer_id from changed) as owners
+            using (shop, customer_id)
+        """,
+    ),
+    "products": _Entity(
+        "shop.products",
+        ("shop", "product_id", "variant_id"),
+        touches="""
+        select coalesce(account.address, orders.address) as address
+        from shop.orders as orders
+        semi join (
+            from shop.order_lines semi join (from changed where before.record_hash is null) as new
+                using (shop, product_id, variant_id)
+        ) as lines using (shop, order_id)
+        left join shop.customers as account using (shop, customer_id)
+        """,
+    ),
     "promo_codes": _Entity("shop.promo_codes", ("shop", "promo_id", "code")),
-    "contacts": _Entity("esp.contacts", ("address",), ("events_from_contacts",)),
+    "contacts": _Entity(
+        "esp.contacts",
+        ("address",),
+        ("events_from_contacts",),
+        "select address from changed",
+    ),
 }
 
 KNOWN = {
@@ -89,6 +130,10 @@ def _hear_refused(database: Database, refused: pl.DataFrame, run_id: str) -> Non
     """A record that failed a check is set aside, but not the opt-out in it."""
     rules.bind(database, "refused_customers", refused)
     add_events(database, rules.model("events_from_refused"), run_id)
+    scope.touch(
+        database,
+        "select address from shop.customers as known semi join refused_customers as refused using (shop, customer_id)",
+    )
     database.execute(
         """
         update shop.customers as known set consent = null, record_hash = 'refused', run_id = $run
@@ -102,8 +147,11 @@ def _hear_refused(database: Database, refused: pl.DataFrame, run_id: str) -> Non
 
 
 def store_lines(database: Database, lines: Checked, run_id: str) -> None:
-    """Replace the lines of the orders that a page held (an order that came twice in it has them once)."""
+    """Replace the lines of the orders of the page just stored (an order that came twice in it has them once)."""
     rules.bind(database, "incoming_lines", lines.good.unique(["shop", "order_id", "line_id"], keep="last"))
+    database.execute(
+        "create or replace temp table lines_before as from shop.order_lines semi join incoming_orders using (shop, order_id)"
+    )
     database.execute(
         """
         delete from shop.order_lines using (select shop, order_id from incoming_orders) as page
@@ -113,6 +161,25 @@ def store_lines(database: Database, lines: Checked, run_id: str) -> None:
     database.execute(
         "insert into shop.order_lines by name from incoming_lines semi join incoming_orders using (shop, order_id)"
     )
+    (relined,) = database.execute(
+        """
+        create or replace temp table relined as
+        with lines_now as (from shop.order_lines semi join incoming_orders using (shop, order_id))
+        select distinct shop, order_id
+        from ((from lines_before except from lines_now) union all (from lines_now except from lines_before))
+        anti join changed using (shop, order_id)
+        """
+    ).fetchone() or (0,)
+    if relined:
+        scope.touch(
+            database,
+            """
+            select coalesce(account.address, orders.address) as address
+            from shop.orders as orders
+            semi join relined using (shop, order_id)
+            left join shop.customers as account using (shop, customer_id)
+            """,
+        )
     set_aside(database, lines, "order_id", run_id)
 
 
@@ -121,9 +188,9 @@ def add_events(database: Database, select: str, run_id: str) -> None:
 
     Nothing is recorded before the last link of the chain was closed, also when the clock was set back since.
     """
-    database.execute(
+    (found,) = database.execute(
         f"""
-        insert into consent.events by name
+        create or replace temp table found as
         select
             found.*, $run_id as run_id,
             greatest($now, (select max(closed_at) from consent.chain)) as recorded_at
@@ -131,7 +198,10 @@ def add_events(database: Database, select: str, run_id: str) -> None:
         anti join consent.events as known on found.event_id = known.event_id
         """,
         {"run_id": run_id, "now": datetime.now(UTC)},
-    )
+    ).fetchone() or (0,)
+    if found:
+        database.execute("insert into consent.events by name from found")
+        scope.touch(database, "select address from found")
 
 
 def _coming_and_going(entity: str, kind: str) -> str:
@@ -190,12 +260,14 @@ def _upsert(database: Database, entity: _Entity, incoming: str, asked_at: dateti
     changes = values | {"run_id": f"case when {differs} then hashed.run_id else known.run_id end"}
     changes |= {"removed_by_us": ARCHIVED} if "removed_by_us" in values else {}
     updates = ", ".join(f"{column} = {value}" for column, value in changes.items() if column not in kept)
-    changed = database.execute(
+    (changed,) = database.execute(
         f"""
-        select count(*) from hashed left join {entity.table} as known on {on}
+        create or replace temp table changed as
+        select hashed.*, known as before
+        from hashed left join {entity.table} as known on {on}
         where ({differs}) and coalesce(known.seen_at <= hashed.seen_at, true)
         """
-    ).fetchone()
+    ).fetchone() or (0,)
     database.execute(
         f"""
         merge into {entity.table} as known using hashed on {on}
@@ -203,8 +275,9 @@ def _upsert(database: Database, entity: _Entity, incoming: str, asked_at: dateti
         when not matched then insert ({", ".join(values)}) values ({", ".join(values.values())})
         """
     )
-    assert changed is not None
-    return int(changed[0])
+    if changed and entity.touches:
+        scope.touch(database, entity.touches)
+    return int(changed)
 
 
 def set_aside(database: Database, checked: Checked, key: str, run_id: str) -> int:
@@ -316,6 +389,10 @@ def mark_gone(database: Database, entity: str, source: str, *, gone: list[str], 
     if entity in KNOWN:
         add_events(database, _coming_and_going(entity, "deleted"), run_id)
     where = "known.shop = $source" if "shop" in found.key else "$source = 'esp'"
+    if entity in KNOWN:
+        rows = f"from {found.table} as known semi join lost on known.{found.key[-1]} = lost.id"
+        theirs = f" union all {_OF_ITS_ORDERS.format(accounts=rows)}" if entity == "customers" else ""
+        scope.touch(database, f"select address from ({rows}){theirs}")
     status = ", status = case when lost.is_sure or known.missing_since is not null then 'deleted' else known.status end"
     database.execute(
         f"""

@@ -6,7 +6,7 @@ select
     customers.address,
     customers.bounced_at,
     coalesce(customers.consent, case when said.kind = 'opted_out' then 'out' end) as holds
-from shop.customers as customers
+from scoped_customers as customers
 left join standing_events as said
     on
         customers.address = said.address

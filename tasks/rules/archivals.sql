@@ -2,6 +2,6 @@
 select
     address,
     max(latest_at) as latest_at
-from consent.events
+from scoped_events
 where side = 'esp' and kind = 'deleted'
 group by address

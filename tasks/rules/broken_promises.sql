@@ -18,7 +18,7 @@ with subscribing as (
 
 said as (
     select events.*
-    from consent.events as events
+    from scoped_events as events
     semi join subscribing on events.address = subscribing.address and events.channel = subscribing.channel
 ),
 

@@ -6,7 +6,7 @@ with owned as (
         owners.is_purchase,
         orders.*
     from order_owners as owners
-    inner join shop.orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
+    inner join scoped_orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
     where owners.address is not null and not orders.is_test and orders.state not in ('draft', 'trashed')
 ),
 

@@ -1,7 +1,7 @@
 -- The decisions with their identity: one row per address and channel. A decision that says the same as the last one, from
 -- the same facts, is the last one; only the others are written down.
 with last as (
-    select * from merge.decisions
+    select * from scoped_decisions
     qualify row_number() over (partition by address, channel order by decided_at desc, decision_id desc) = 1
 ),
 

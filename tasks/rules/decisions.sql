@@ -67,7 +67,7 @@ confirmed as (
         records.address is not null as has_record
     from told as judged
     cross join run
-    left join consent.events as origin on judged.shop_event = origin.event_id
+    left join scoped_events as origin on judged.shop_event = origin.event_id
     left join (
         select
             address,

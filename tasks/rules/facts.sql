@@ -6,11 +6,11 @@
 with everybody as (
     select address from people
     union
-    select address from merge.addresses
+    select address from scoped_addresses
     union
-    select address from esp.contacts
+    select address from scoped_contacts
     union
-    select address from consent.events
+    select address from scoped_events
 ),
 
 unanswered as (
@@ -61,8 +61,8 @@ sides as (
     cross join run
     left join people on everybody.address = people.address
     left join memberships on everybody.address = memberships.address
-    left join merge.addresses as former on everybody.address = former.address
-    left join esp.contacts as contact on everybody.address = contact.address
+    left join scoped_addresses as former on everybody.address = former.address
+    left join scoped_contacts as contact on everybody.address = contact.address
     left join side_status as shop
         on everybody.address = shop.address and shop.channel = 'email' and shop.side = 'shop'
     left join side_status as esp

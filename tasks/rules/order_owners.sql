@@ -6,6 +6,6 @@ select
     orders.customer_id is null or account.customer_id is null as is_guest,
     not orders.is_test
     and orders.state in ('pending', 'paid', 'partially_refunded', 'refunded', 'cancelled') as is_purchase
-from shop.orders as orders
+from scoped_orders as orders
 left join shop.customers as account
     on orders.shop = account.shop and orders.customer_id = account.customer_id and account.deleted_at is null

@@ -5,11 +5,11 @@ select
     stores.store_id,
     orders.* exclude (address)
 from order_owners as owners
-inner join shop.orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
+inner join scoped_orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
 inner join stores on orders.shop = stores.shop
 inner join reachable on owners.address = reachable.address
 cross join run
-left join load.held as held
+left join scoped_held as held
     on held.target = 'esp' and held.kind = 'order' and held.key = stores.store_id || '/' || orders.order_id
 where
     list_contains(run.groups, 'buyer')

@@ -1,7 +1,7 @@
 -- Everybody a shop knows now: one row per address, accounts first, else the newest order's billing data.
 -- An anonymised or test order knows nobody; everybody sharing an address is one person here.
 with account as (
-    select * from shop.customers
+    select * from scoped_customers
     where address is not null and deleted_at is null
     qualify row_number() over (
         partition by address
@@ -17,7 +17,7 @@ shops as (
         select
             address,
             shop
-        from shop.customers
+        from scoped_customers
         where address is not null and deleted_at is null
         union all
         select

@@ -4,7 +4,7 @@
 with refused as (
     select writes.address
     from writes_of_consent as writes
-    inner join load.held as held
+    inner join scoped_held as held
         on
             held.target = 'esp'
             and writes.kind = held.kind
@@ -17,7 +17,7 @@ select
     decided.address,
     contact.status is null as is_new
 from decided
-left join esp.contacts as contact on decided.address = contact.address
+left join scoped_contacts as contact on decided.address = contact.address
 where
     (contact.status <> 'deleted' and decided.esp_write is distinct from 'archive')
     or (

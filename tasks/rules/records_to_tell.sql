@@ -10,7 +10,7 @@ with newest_order as (
         owners.address,
         orders.consent
     from order_owners as owners
-    inner join shop.orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
+    inner join scoped_orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
     inner join stores on orders.shop = stores.shop
     where
         stores.writes_to_guests

@@ -8,8 +8,8 @@ select distinct
     opt_in.channel,
     coalesce(opt_in.caused_by, opt_in.event_id) as in_root,
     coalesce(opt_out.caused_by, opt_out.event_id) as out_root
-from consent.events as opt_in
-inner join consent.events as opt_out
+from scoped_events as opt_in
+inner join scoped_events as opt_out
     on
         opt_in.address = opt_out.address
         and opt_in.channel = opt_out.channel
@@ -26,8 +26,8 @@ select
     decisions.channel,
     decisions.esp_root as in_root,
     coalesce(opt_out.caused_by, opt_out.event_id) as out_root
-from merge.decisions as decisions
-inner join consent.events as opt_out
+from scoped_decisions as decisions
+inner join scoped_events as opt_out
     on
         decisions.address = opt_out.address
         and decisions.channel = opt_out.channel

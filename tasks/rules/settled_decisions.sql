@@ -12,6 +12,6 @@ select
         shop_status <> 'absent'
         and (esp_status <> 'absent' or coalesce(esp_write = 'create', false))
     ) over (partition by address, channel) as is_ongoing
-from merge.decisions
+from scoped_decisions
 where esp_acknowledged_at is not null and shop_acknowledged_at is not null
 qualify row_number() over (partition by address, channel order by decided_at desc, decision_id desc) = 1

@@ -3,7 +3,7 @@
 -- that it was not newer than: they said it between our reading and our writing.
 with said as (
     select *
-    from consent.events
+    from scoped_events
     where kind in ('opted_in', 'opted_out', 'pending', 'bounced', 'complained')
 ),
 

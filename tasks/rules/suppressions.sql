@@ -1,7 +1,7 @@
 -- Why an address is never mailed, whatever either side's consent says: one row per suppressed address and channel.
 -- A complaint is for good. A bounce stands as long as the ESP's record says so. A complaint beats a bounce.
 with reasons as (
-    select * from consent.events
+    select * from scoped_events
     where kind = 'complained'
     union all by name
     select * from standing_events

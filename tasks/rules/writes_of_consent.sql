@@ -44,6 +44,6 @@ select
     ) as version
 from decided
 left join profiles on decided.address = profiles.address
-left join esp.contacts as contact on decided.address = contact.address
-left join consent.events as origin on decided.shop_event = origin.event_id
-where decided.esp_write is not null
+left join scoped_contacts as contact on decided.address = contact.address
+left join scoped_events as origin on decided.shop_event = origin.event_id
+where decided.esp_write in ('create', 'status', 'archive')

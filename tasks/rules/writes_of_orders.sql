@@ -52,7 +52,7 @@ inner join (
         version
     from writes_of_customers
 ) as customers on orders.store_id || '/' || md5(orders.address) = customers.key
-left join load.held as taken
+left join scoped_held as taken
     on
         taken.target = 'esp'
         and taken.kind = 'customer'

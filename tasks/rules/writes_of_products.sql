@@ -1,9 +1,16 @@
--- Products that lines point to: one row per store and product, with all its variants.
+-- Products that lines point to, and those that the ESP was told of: one row per store and product, with all its variants.
 with needed as (
-    select distinct
+    select
         store_id,
         product_id
     from lines_to_send
+    union
+    select
+        stores.store_id,
+        substr(held.key, length(stores.store_id) + 2) as product_id
+    from scoped_held as held
+    inner join stores on starts_with(held.key, stores.store_id || '/')
+    where held.target = 'esp' and held.kind = 'product'
 )
 
 select

@@ -10,5 +10,5 @@ select
     cast(profiles.fields as varchar) as version
 from profiles
 inner join reachable on profiles.address = reachable.address
-left join esp.contacts as contact on profiles.address = contact.address
+left join scoped_contacts as contact on profiles.address = contact.address
 where not reachable.is_new

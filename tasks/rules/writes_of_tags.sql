@@ -24,7 +24,7 @@ left_over as (
             select coalesce(list(each_tag.tag), []) from each_tag
             where list_contains(memberships.groups, each_tag.member) or list_contains(people.shops, each_tag.shop)
         ) as allowed
-    from load.held
+    from scoped_held as held
     left join memberships_decided as memberships on held.key = memberships.address
     left join people on held.key = people.address
     where
@@ -59,7 +59,7 @@ compared as (
         ) as surplus
     from wanted
     inner join reachable on wanted.address = reachable.address
-    left join esp.contacts as contact on wanted.address = contact.address
+    left join scoped_contacts as contact on wanted.address = contact.address
     cross join lateral (select coalesce(cast(contact.tags as varchar[]), []) as tags) as held
 )
 

@@ -43,7 +43,7 @@ select
     cast(null as timestamptz) as settled_at
 from hashed
 cross join run
-left join load.held as held
+left join scoped_held as held
     on hashed.target = held.target and hashed.kind = held.kind and hashed.key = held.key
 where
     hashed.payload_hash is distinct from held.payload_hash

@@ -47,5 +47,5 @@ select
     concat_ws('|', told.set_shop, told.shop_event, told.esp_event, told.esp_root) as version
 from told
 inner join records_to_tell as records on told.address = records.address and told.set_shop = records.set_shop
-left join consent.events as origin on told.handed_on = origin.event_id
+left join scoped_events as origin on told.handed_on = origin.event_id
 where records.differs
