@@ -27,6 +27,7 @@ ESP_WORDS = {
     "bounces_visible": "bounces are visible",
     "double_opt_in": "can ask people to confirm (double opt-in)",
     "webhooks": "tells changes at once (webhooks)",
+    "sms_consent": "takes consent to text messages",
 }
 """What `EspCapabilities` declares."""
 

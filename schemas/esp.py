@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandera.polars as pa
 
-from schemas.shop import BAD_EMAIL, Instant
+from schemas.shop import BAD_EMAIL, E164, Instant
 from schemas.words import Status, words
 
 
@@ -25,5 +25,18 @@ class Contacts(pa.DataFrameModel):
     changed_at: Instant = pa.Field(
         description="When anything about the contact last changed: no later than that is the status."
     )
+    sms_address: str = pa.Field(
+        nullable=True,
+        str_matches=E164,
+        description="The phone number for text messages, in E.164.",
+        metadata={"keeps_row": True},
+    )
+    sms_status: str = pa.Field(
+        nullable=True,
+        isin=words(Status),
+        description="Consent to text messages, in our words; null: the ESP does not tell.",
+        metadata={"keeps_row": True},
+    )
+    sms_status_at: Instant = pa.Field(nullable=True, description="When that last changed, where the ESP states it.")
     fields: str = pa.Field(description="Profile fields by our names, as a JSON object.")
     tags: str = pa.Field(description="Tags as a sorted JSON list.")

@@ -35,7 +35,7 @@ class Guards(_Frozen):
 
 
 class Switches(_Frozen):
-    """What is off or on by choice."""
+    """What is off or on by choice. `sms_since`: only consent to text messages given since then is sent (behaviour 9.1)."""
 
     sms: bool = False
     sms_since: date | None = None
@@ -44,6 +44,12 @@ class Switches(_Frozen):
     create_customers: bool = False
     whole_catalogue: bool = False
     promo_codes: bool = False
+
+    @model_validator(mode="after")
+    def _sms_has_a_start(self) -> Switches:
+        if self.sms and self.sms_since is None:
+            raise ValueError("sms needs sms_since, the date from which consent to text messages is sent")
+        return self
 
 
 class Connection(_Frozen):

@@ -18,7 +18,9 @@ Instant = Annotated[pl.Datetime, "us", "UTC"]
 Money = Annotated[pl.Decimal, 18, 4]
 
 EMAIL_PATTERN = r"^[^@\s]+@[^@\s.]+(\.[^@\s.]+)+$"
+E164 = r"^\+[1-9][0-9]{6,14}$"
 BAD_EMAIL = "Correct the e-mail address in the shop; the record is read again when it changes."
+BAD_PHONE = "Give the phone number its country code (+49 ...) in the shop: without it no text message is sent. E-mail goes on."
 BAD_RECORD = "Correct this value in the shop; the record is read again when it changes."
 
 
@@ -57,6 +59,12 @@ class Customers(pa.DataFrameModel):
         nullable=True, isin=words(Consent), description="in, out or pending for text messages to `phone`; null: never ticked."
     )
     sms_consent_at: Instant = pa.Field(nullable=True, description="When it last changed, where the platform states it.")
+    sms_address: str = pa.Field(
+        nullable=True,
+        str_matches=E164,
+        description="The phone number as a key, in E.164. Null: none, or without its country; consent cannot attach.",
+        metadata={"advice": BAD_PHONE, "keeps_row": True},
+    )
     bounced_at: Instant = pa.Field(nullable=True, description="The hard bounce recorded beside the consent.")
     created_at: Instant = pa.Field(nullable=True, description="When the account was made.")
     updated_at: Instant = pa.Field(

@@ -1,4 +1,5 @@
-"""An e-mail address as a key: NFC, trimmed, lower-cased, domain in IDNA; dots and plus signs untouched (behaviour 1)."""
+"""Addresses as keys (behaviour 1). E-mail: NFC, trimmed, lower-cased, domain in IDNA; dots and plus signs untouched. Text
+messages: the phone number in E.164."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ import unicodedata
 
 import idna
 import polars as pl
+
+from schemas.shop import E164
 
 
 def to_address(email: str) -> str:
@@ -29,6 +32,22 @@ def with_address(email: pl.Expr) -> pl.Expr:
         .then(email.map_elements(to_address, return_dtype=pl.String, skip_nulls=True))
         .otherwise(plain)
         .alias("address")
+    )
+
+
+def with_sms_address(phone: pl.Expr, sms_consent: pl.Expr) -> pl.Expr:
+    """The `sms_address` column for a frame: the number as people write it (`+49 (0)30 / 12-34`, `0049...`) in E.164.
+
+    A number without its country would be a guess, and a wrong one a stranger's: it gets no key. Where consent waits for one, it
+    comes back as typed, and validation says what to do.
+    """
+    digits = phone.str.replace_all(r"\(0\)|[^0-9+]", "").str.replace("^00", "+")
+    return (
+        pl.when(digits.str.contains(E164) & ~phone.str.contains("[A-Za-z]"))
+        .then(digits)
+        .when(sms_consent.is_not_null())
+        .then(phone)
+        .alias("sms_address")
     )
 
 

@@ -178,12 +178,16 @@ StoreState = Literal["made", "held", "ready"]
 
 @dataclass(frozen=True)
 class EspCapabilities:
-    """What an ESP platform can do. `writes` are the kinds `send` takes, in the order in which they must go."""
+    """What an ESP platform can do. `writes` are the kinds `send` takes, in the order in which they must go.
+
+    `sms_consent`: consent to text messages can be written (kind `sms`).
+    """
 
     changed_since: bool
     bounces_visible: bool
     webhooks: bool
     double_opt_in: bool
+    sms_consent: bool
     writes: tuple[str, ...]
     batch_size: dict[str, int]
     limits: str
@@ -318,6 +322,8 @@ class Esp(Protocol):
         `profile`: payload {"email", "fields"}; must never change consent.
         `tags`: payload {"email", "add": [...], "remove": [...]}.
         `archive`: payload {"email"}; the reversible removal.
+        `sms`: payload {"email", "phone" (E.164), "status": subscribed|unsubscribed, "consent_at"}; consent to text messages.
+        Must never make a contact (then: skipped, code "no_contact") nor change consent to mail.
         `product`: {"store_id", "product_id", "title", "url", "image_url",
         "variants": [{"variant_id", "title", "sku", "price"}]}.
         `customer`: {"store_id", "customer_id", "email", "first_name", "last_name"}; must never change consent.

@@ -17,7 +17,7 @@ from tasks.connector import Outcome, Write
 from tasks.state import Database, rows
 from tasks.storage import add_events
 
-NEEDS_CONTACT = ("profile", "tags", "customer", "order")
+NEEDS_CONTACT = ("profile", "tags", "sms", "customer", "order")
 """Kinds that would make a stranger a contact, or fail, where the contact itself was refused."""
 
 
@@ -109,7 +109,8 @@ def drop_unreachable(database: Database, run_id: str, kind: str) -> None:
         where
             state = 'planned' and run_id = $run_id and target = 'esp' and kind = $kind
             and (
-                address not in (select address from esp.contacts where status <> 'deleted')
+                if(kind = 'sms', key[length(address) + 2:], address)
+                not in (select address from esp.contacts where status <> 'deleted')
                 or (
                     kind = 'order'
                     and (payload ->> 'store_id') || '/' || (payload ->> 'customer_id')
@@ -299,6 +300,15 @@ _AFTERMATH = (
     from settled_writes as done
     where done.kind = 'tags' and done.target = 'esp' and done.state = 'acknowledged' and known.address = done.key
     """,
+    # The key of consent to text messages is number/contact.
+    """
+    update esp.contacts as known set
+        sms_address = done.address, sms_status = (done.payload ->> 'status'), sms_status_at = null, run_id = done.run_id
+    from settled_writes as done
+    where
+        done.kind = 'sms' and done.target = 'esp' and done.state = 'acknowledged'
+        and done.key = done.address || '/' || known.address
+    """,
     # What the shops hold now.
     """
     update shop.customers as known set
@@ -360,7 +370,7 @@ _AFTERMATH = (
     from load.writes
     where
         decision_id in (select decision_id from settled_writes)
-        and kind in ('create', 'status', 'archive', 'consent', 'bounce')
+        and kind in ('create', 'status', 'archive', 'sms', 'consent', 'bounce')
     group by decision_id
     """,
     """

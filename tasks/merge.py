@@ -22,7 +22,7 @@ class BrokenPromiseError(Exception):
 class Choices:
     """What the merchant chose for a connection, as far as decisions and plans depend on it.
 
-    `loaded_at`: when the first load was done; null before.
+    `loaded_at`: when the first load was done; null before. `sms_since`: null while SMS is switched off.
     """
 
     policy: str = "consent-first"
@@ -31,6 +31,7 @@ class Choices:
     tag_prefix: str = ""
     customers_since: date | None = None
     loaded_at: datetime | None = None
+    sms_since: date | None = None
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,11 @@ def bind_run(database: Database, run_id: str, at: datetime, choices: Choices, st
                 "tag_prefix": [choices.tag_prefix],
                 "customers_since": [choices.customers_since],
                 "loaded_at": [choices.loaded_at],
+                "sms_since": [choices.sms_since],
             },
             schema_overrides={
                 "customers_since": pl.Date,
+                "sms_since": pl.Date,
                 "loaded_at": pl.Datetime("us", "UTC"),
                 "groups": pl.List(pl.String),
             },
@@ -72,6 +75,7 @@ def bind_run(database: Database, run_id: str, at: datetime, choices: Choices, st
         pl.DataFrame([asdict(store) for store in stores]),
     )
     rules.bind(database, "policy", rules.load_policy(choices.policy))
+    rules.bind(database, "sms_rules", rules.load_sms())
 
 
 def decide(database: Database) -> dict[str, int]:
@@ -108,4 +112,5 @@ def decide(database: Database) -> dict[str, int]:
 def basis(choices: Choices, stores: list[Store]) -> str:
     """Two merges of the same basis decide alike about the same rows."""
     models = map(rules.model, (*rules.MERGE, *rules.PLAN))
-    return scope.digest(repr(choices), repr(stores), rules.load_policy(choices.policy).write_csv(), *models)
+    tables = rules.load_policy(choices.policy).write_csv(), rules.load_sms().write_csv()
+    return scope.digest(repr(choices), repr(stores), *tables, *models)

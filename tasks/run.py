@@ -45,7 +45,10 @@ class Run:
 
     def choices(self, loaded_at: datetime | None) -> Choices:
         chosen = self.connection
-        return Choices(chosen.policy, chosen.groups, chosen.double_opt_in, chosen.tag_prefix, chosen.customers_since, loaded_at)
+        sms_since = chosen.switches.sms_since if chosen.switches.sms else None
+        return Choices(
+            chosen.policy, chosen.groups, chosen.double_opt_in, chosen.tag_prefix, chosen.customers_since, loaded_at, sms_since
+        )
 
     def stores(self) -> list[Store]:
         """Each shop with its store at the ESP; the id holds at most 50 characters, as Mailchimp wants it."""
@@ -110,6 +113,10 @@ def open_run(
 
     made = {shop: connector(f"shops.{shop}", shops.PLATFORMS, raw, shop=shop) for shop, raw in connection.shops.items()}
     esp = connector("esp", esps.PLATFORMS, connection.esp)
+    if connection.switches.sms and esp and not esp.capabilities.sms_consent:
+        found.append(
+            f"connections.{name}.switches.sms: {type(esp).__name__} takes no consent to text messages from us; set sms = false."
+        )
     if found:
         raise SettingsError("\n".join(found))
     started_at = datetime.now(UTC)

@@ -48,6 +48,23 @@ PARTS = {
 }
 
 
+NUMBERS = (
+    """
+    insert into scope
+    select sms_address from shop.customers semi join scope using (address) where sms_address is not null
+    union
+    select sms_address from esp.contacts semi join scope using (address) where sms_address is not null
+    """,
+    """
+    insert into scope
+    select known.address from shop.customers as known semi join scope on known.sms_address = scope.address
+    union
+    select known.address from esp.contacts as known semi join scope on known.sms_address = scope.address
+    """,
+)
+"""Phone numbers and whose they are: what is decided about one follows from the rows of the other as well."""
+
+
 def touch(database: Database, select: str, parameters: Mapping[str, Any] | None = None) -> None:
     """Say that something about the addresses of a SELECT changed; nulls are left out."""
     database.execute(
@@ -78,6 +95,8 @@ def narrow(database: Database, flow: str | None) -> None:
         """,
         {"flow": flow},
     )
+    for statement in NUMBERS:
+        database.execute(statement)
     for relation, table in SCOPED.items():
         part = relation.replace("scoped", "narrowed")
         select = PARTS.get(table, f"from {table} semi join scope using (address)")

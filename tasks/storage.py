@@ -52,7 +52,7 @@ ENTITIES = {
         "shop.customers",
         ("shop", "customer_id"),
         ("events_carried", "events_from_customers"),
-        "select unnest([address, before.address]) as address from changed union all "
+        "select unnest([address, before.address, sms_address, before.sms_address]) as address from changed union all "
         + _OF_ITS_ORDERS.format(
             accounts="from changed where before.address is distinct from address or before.deleted_at is not null"
         ),
@@ -86,8 +86,8 @@ ENTITIES = {
     "contacts": _Entity(
         "esp.contacts",
         ("address",),
-        ("events_from_contacts",),
-        "select address from changed",
+        ("events_from_contacts", "sms_events_from_contacts"),
+        "select unnest([address, sms_address, before.sms_address]) as address from changed",
     ),
 }
 
@@ -136,11 +136,17 @@ def _hear_refused(database: Database, refused: pl.DataFrame, run_id: str) -> Non
     )
     database.execute(
         """
-        update shop.customers as known set consent = null, record_hash = 'refused', run_id = $run
+        update shop.customers as known set
+            consent = if(refused.consent is distinct from 'in', nullif(known.consent, 'in'), known.consent),
+            sms_consent = if(refused.sms_consent is distinct from 'in', nullif(known.sms_consent, 'in'), known.sms_consent),
+            record_hash = 'refused', run_id = $run
         from refused_customers as refused, page
         where
             known.shop = refused.shop and known.customer_id = refused.customer_id and known.seen_at <= page.asked_at
-            and known.consent = 'in' and refused.consent is distinct from 'in'
+            and (
+                (known.consent = 'in' and refused.consent is distinct from 'in')
+                or (known.sms_consent = 'in' and refused.sms_consent is distinct from 'in')
+            )
         """,
         {"run": run_id},
     )

@@ -20,7 +20,8 @@ class Checked:
     """A frame after the check: the `good` rows, and the `rejected` ones with one row per failed check.
 
     `rejected` has the columns record_id, field, check_name, advice and record (the raw record, whole, as JSON). `refused` are
-    the rejected rows as they were shaped.
+    the rejected rows as they were shaped. A row that failed only in fields that it can do without (`keeps_row` in the schema)
+    is good, these fields being null, and stands in `rejected` with what to correct.
     """
 
     source: str
@@ -43,6 +44,7 @@ def check(
     Values are checked on collected frames only: pandera lets a LazyFrame pass with anything in it.
     """
     failures = _failures(frame, model)
+    spared = [name for name, column in model.to_schema().columns.items() if (column.metadata or {}).get("keeps_row")]
     at = failures["row"]
     whole = records if len(records) == frame.height else None
     kept = [orjson.dumps(whole[i] if whole else frame.row(i, named=True), default=str).decode() for i in at.to_list()]
@@ -53,7 +55,13 @@ def check(
         "advice",
         pl.Series("record", kept, pl.String),
     )
-    failed = frame.with_row_index("row").select(pl.col("row").is_in(at.to_list())).to_series()
+    numbers = pl.int_range(pl.len())
+    failed = frame.select(numbers.is_in(failures.filter(~pl.col("field").is_in(spared))["row"].to_list())).to_series()
+    emptied = [
+        pl.when(~numbers.is_in(failures.filter(field=name)["row"].to_list())).then(name).alias(name)
+        for name in set(spared) & set(failures["field"])
+    ]
+    frame = frame.with_columns(emptied)
     return Checked(source, entity, frame.filter(~failed), rejected, frame.height, frame.filter(failed))
 
 

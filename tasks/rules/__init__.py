@@ -19,6 +19,7 @@ from tasks.connector import SetupError
 
 FOLDER = Path(__file__).parent
 POLICIES = FOLDER.parent.parent / "data" / "rules"
+SMS = POLICIES / "channels" / "sms.csv"
 
 PEOPLE = (
     "seen_after",
@@ -40,6 +41,9 @@ MERGE = (
     "accounts",
     "records_to_tell",
     "decisions",
+    "sms_accounts",
+    "sms_facts",
+    "sms_decisions",
     "decided",
     "broken_promises",
 )
@@ -47,6 +51,7 @@ PLAN = (
     "memberships_decided",
     "profiles",
     "writes_of_consent",
+    "writes_of_sms",
     "reachable",
     "orders_to_send",
     "lines_to_send",
@@ -95,6 +100,10 @@ EXCEPTIONS: dict[str, dict[str, Sequence[str]]] = {
 }
 """The documented exceptions to promise 12.1, and all that each of them excuses (behaviour 4.1 and 6.1)."""
 
+SIDES = ("shop", "esp")
+SMS_SIDES = ("esp",)
+"""Who sends: what a shop holds about text messages is never written (behaviour 9), and sends nothing by itself."""
+
 COLUMNS = ("precedence", "rule", *DOMAINS, *OUTCOMES, "exception", "sentence")
 OPTIONAL = (*DOMAINS, "exception")
 
@@ -137,9 +146,16 @@ def load_policy(name_or_path: str) -> pl.DataFrame:
         raise SetupError(
             f"there is no policy {name_or_path!r}: use one of {', '.join(policies())}, or the path of a rule table."
         )
-    return expand(read_table(path), path.name).with_columns(
-        (pl.col(fact) == "yes").alias(fact) for fact, values in DOMAINS.items() if "yes" in values
-    )
+    return _as_relation(expand(read_table(path), path.name))
+
+
+def load_sms() -> pl.DataFrame:
+    """The table for text messages, the same under every policy, with every case written out."""
+    return _as_relation(expand(read_table(SMS), SMS.name, SMS_SIDES))
+
+
+def _as_relation(cases: pl.DataFrame) -> pl.DataFrame:
+    return cases.with_columns((pl.col(fact) == "yes").alias(fact) for fact, values in DOMAINS.items() if "yes" in values)
 
 
 def policies() -> list[str]:
@@ -163,8 +179,9 @@ def read_table(path: Path) -> pl.DataFrame:
     )
 
 
-def expand(table: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Every case with the row that decides it. An outcome `as POLICY` takes over what that policy of ours does in the case."""
+def expand(table: pl.DataFrame, name: str, sides: Sequence[str] = SIDES) -> pl.DataFrame:
+    """Every case with the row that decides it. An outcome `as POLICY` takes over what that policy of ours does in the case.
+    Nobody may be sent to, by one of the `sides`, against promise 12.1."""
     cases = table.with_columns(pl.col("precedence").cast(pl.Int64, strict=False))
     allowed = {column: [*words, *(f"as {policy}" for policy in policies())] for column, words in OUTCOMES.items()}
     for column, words in {**DOMAINS, **allowed}.items():
@@ -191,12 +208,12 @@ def expand(table: pl.DataFrame, name: str) -> pl.DataFrame:
     _refuse(name, whole.filter(pl.col("named") != pl.col("used")), "exception must name what the line takes over, and no more")
     _refuse(
         name,
-        whole.filter(breaks_12_1() & (pl.col("exception") == "")),
+        whole.filter(breaks_12_1(sides) & (pl.col("exception") == "")),
         "somebody who said no, or never said yes, would be mailed (promise 12.1)",
     )
     _refuse(
         name,
-        whole.filter((pl.col("exception") != "") & ~(breaks_12_1() & _is_excused())),
+        whole.filter((pl.col("exception") != "") & ~(breaks_12_1(sides) & _is_excused())),
         "the exception does not cover this case, or is not needed in it",
     )
     return whole.select(
@@ -230,10 +247,10 @@ def _of_ours(policy: str) -> pl.DataFrame:
     return expand(read_table(POLICIES / f"{policy}.csv"), f"{policy}.csv")
 
 
-def breaks_12_1() -> pl.Expr:
-    """Somebody would become or stay subscribed on either side without an opt-in, or with one that is not newer than the
+def breaks_12_1(sides: Sequence[str] = SIDES) -> pl.Expr:
+    """Somebody would become or stay subscribed on one of the sides without an opt-in, or with one that is not newer than the
     opt-out of the other side."""
-    ends = {side: pl.when(pl.col(f"set_{side}") == "keep").then(side).otherwise(f"set_{side}") for side in ("shop", "esp")}
+    ends = {side: pl.when(pl.col(f"set_{side}") == "keep").then(side).otherwise(f"set_{side}") for side in sides}
     opted_in = (pl.col("shop") == "subscribed") | (pl.col("esp") == "subscribed")
     newer_in = ((pl.col("shop") == "subscribed") & (pl.col("time_order") == "shop_newer")) | (
         (pl.col("esp") == "subscribed") & (pl.col("time_order") == "esp_newer")

@@ -87,7 +87,11 @@ select
     '12.2' as promise,
     facts.address,
     'an opt-out would reach neither side' as sentence
-from facts
+from (
+    select * from facts
+    union all by name
+    select * from sms_facts
+) as facts
 inner join decided on facts.address = decided.address and facts.channel = decided.channel
 where
     if(decided.set_esp = 'keep', facts.esp_status, decided.set_esp) in ('subscribed', 'pending')

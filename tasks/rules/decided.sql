@@ -47,7 +47,11 @@ compared as (
             'shop_event': last.shop_event,
             'esp_event': last.esp_event
         }) as is_same
-    from decisions
+    from (
+        select * from decisions
+        union all by name
+        select * from sms_decisions
+    ) as decisions
     left join last on decisions.address = last.address and decisions.channel = last.channel
 )
 

@@ -1,7 +1,7 @@
 -- Events that follow an account to its new address: one row per account that moved and event that stands at its old address.
 -- Opt-outs and complaints follow and stay behind as well, the account's own opt-ins follow as carried (those ticked in its
 -- orders too), bounces stay (behaviour 12.6). What a record said before it said something else does not follow. A tie: the
--- stronger no.
+-- stronger no. A new phone number is a new address for text messages.
 with moved as (
     select
         incoming.shop,
@@ -12,6 +12,17 @@ with moved as (
     inner join shop.customers as known on incoming.shop = known.shop and incoming.customer_id = known.customer_id
     where
         incoming.address <> known.address
+        and known.seen_at <= (select page.asked_at from page)
+    union all
+    select
+        incoming.shop,
+        incoming.customer_id,
+        known.sms_address as old_address,
+        incoming.sms_address as new_address
+    from incoming_customers as incoming
+    inner join shop.customers as known on incoming.shop = known.shop and incoming.customer_id = known.customer_id
+    where
+        incoming.sms_address <> known.sms_address
         and known.seen_at <= (select page.asked_at from page)
 ),
 

@@ -8,10 +8,12 @@ with consent_writes as (
         target,
         case target when 'esp' then 'esp' else 'shop' end as side,
         case
+            when kind = 'sms' then 'contact:' || key[length(address) + 2:]
             when target = 'esp' then 'contact:' || key
             when (payload ->> 'order_id') is not null then key
             else 'customer:' || key
         end as record,
+        if(kind = 'sms', 'sms', 'email') as channel,
         address,
         caused_by,
         sent_at,
@@ -22,7 +24,7 @@ with consent_writes as (
         end as kind
     from settled_writes
     where
-        kind in ('create', 'status', 'consent')
+        kind in ('create', 'status', 'sms', 'consent')
         and state = 'acknowledged'
         and not exists (
             select 1 from merge.decisions as exempted
@@ -33,7 +35,7 @@ with consent_writes as (
 select
     md5(concat_ws('|', 'ours', consent_writes.write_id)) as event_id,
     consent_writes.address,
-    'email' as channel,
+    consent_writes.channel,
     consent_writes.side,
     consent_writes.target as source,
     consent_writes.record,

@@ -11,6 +11,7 @@ with everybody as (
     select address from scoped_contacts
     union
     select address from scoped_events
+    where channel = 'email'
 ),
 
 unanswered as (

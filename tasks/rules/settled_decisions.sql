@@ -10,7 +10,7 @@ select
     esp_root,
     bool_or(
         shop_status <> 'absent'
-        and (esp_status <> 'absent' or coalesce(esp_write = 'create', false))
+        and (esp_status <> 'absent' or coalesce(esp_write in ('create', 'sms'), false))
     ) over (partition by address, channel) as is_ongoing
 from scoped_decisions
 where esp_acknowledged_at is not null and shop_acknowledged_at is not null

@@ -2,6 +2,8 @@
 with wanted as (
     select * from writes_of_consent
     union all
+    select * from writes_of_sms
+    union all
     select * from writes_of_profiles
     union all
     select * from writes_of_tags

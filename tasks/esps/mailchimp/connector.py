@@ -75,6 +75,7 @@ class Mailchimp:
         bounces_visible=True,
         webhooks=True,
         double_opt_in=True,
+        sms_consent=False,
         writes=("status", "create", "profile", "tags", "archive", "product", "customer", "order"),
         batch_size={"create": 500}
         | dict.fromkeys(("status", "profile", "tags", "archive", "product", "customer", "order"), MOST_OPERATIONS),
@@ -83,6 +84,7 @@ class Mailchimp:
             "People who unsubscribed themselves, bounced or complained come back only by confirming a mail (compliance state).",
             "The time of a status change is not stated, only that of the last edit; a contact shows at most 50 tags.",
             "Cleaned and pending contacts cannot be archived.",
+            "Consent to text messages is read and not written: the API takes neither the number nor the consent of a contact.",
         ),
     )
 

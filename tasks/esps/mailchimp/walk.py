@@ -22,6 +22,7 @@ _SECOND = timedelta(seconds=1)
 _NAMES = (
     *("id", "contact_id", "email_address", "status", "unsubscribe_reason"),
     *("timestamp_opt", "last_changed", "merge_fields", "tags.name"),
+    *("sms_phone_number", "sms_subscription_status", "sms_subscription_last_updated"),
 )
 _FIELDS = ",".join(f"members.{name}" for name in _NAMES) + ",total_items"
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 import polars as pl
 
-from tasks.addresses import with_address, without_addresses
+from tasks.addresses import with_address, with_sms_address, without_addresses
 from tasks.connector import Outcome, Record, Write
 from tasks.esps.mailchimp.batches import Result
 
@@ -62,6 +62,12 @@ FROM_STATUS: Final = {
     "cleaned": "bounced",
     "archived": "deleted",
 }
+FROM_SMS_STATUS: Final = {
+    "subscribed": "subscribed",
+    "pending": "pending",
+    "nonsubscribed": "not_subscribed",
+    "unsubscribed": "unsubscribed",
+}
 # Published answers say "N/A (Unsubscribed by an admin)" and "N/A (Unsubscribed by admin)", for the API's doing as well. Nobody
 # published the word for a complaint; the survey's own ("Spammy content") counts as one, which is the careful reading.
 BY_ADMIN: Final = r"(?i)unsubscribed by (an )?admin"
@@ -98,9 +104,12 @@ def to_contacts(records: Sequence[Record]) -> pl.DataFrame:
     `contact_id` is Mailchimp's contact_id, which survives a change of the address (the `id` is a hash of it). Mailchimp states
     no time for a status: `status_at` is null, and `last_changed` moves with every edit. `timestamp_opt` stands on people who
     never opted in as well, so only those who are or were subscribers get an `opted_in_at`. Archived members do not show what
-    they were before. At most 50 tags are shown.
+    they were before. At most 50 tags are shown. What Mailchimp knows about text messages can be read and not written.
     """
-    names = ("contact_id", "id", "email_address", "status", "unsubscribe_reason", "timestamp_opt", "last_changed")
+    names = (
+        *("contact_id", "id", "email_address", "status", "unsubscribe_reason", "timestamp_opt", "last_changed"),
+        *("sms_phone_number", "sms_subscription_status", "sms_subscription_last_updated"),
+    )
     members = [record if isinstance(record, dict) else {} for record in records]
     raw = pl.DataFrame(
         {name: [_text(member.get(name)) for member in members] for name in names}
@@ -127,6 +136,9 @@ def to_contacts(records: Sequence[Record]) -> pl.DataFrame:
         .alias("opted_in_at"),
         pl.lit(None, pl.Datetime("us", "UTC")).alias("status_at"),
         _instant("last_changed").alias("changed_at"),
+        with_sms_address(pl.col("sms_phone_number"), pl.lit(None)),
+        pl.col("sms_subscription_status").replace_strict(FROM_SMS_STATUS, default=None).alias("sms_status"),
+        _instant("sms_subscription_last_updated").alias("sms_status_at"),
         "fields",
         "tags",
     )

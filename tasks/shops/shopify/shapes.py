@@ -15,7 +15,7 @@ import polars as pl
 
 from schemas.shop import Customers, OrderLines, Orders, Products, PromoCodes
 from schemas.words import OrderState
-from tasks.addresses import with_address
+from tasks.addresses import with_address, with_sms_address
 from tasks.connector import Record
 from tasks.shaping import dig, frame, identifier, instant, items, money, text, whole
 
@@ -56,11 +56,13 @@ def shape_customers(records: Sequence[Record], shop: str) -> pl.DataFrame:
         "consent_raw": [text(dig(m, "marketingState")) for m in mail],
         "sms_consent": [_consent(p) for p in phone],
         "sms_consent_at": [instant(dig(p, "marketingUpdatedAt")) for p in phone],
+        "sms_address": [text(dig(p, "phoneNumber")) for p in phone],
         "bounced_at": [instant(dig(r, "bouncedAt", "value")) for r in records],
         "created_at": [instant(dig(r, "createdAt")) for r in records],
         "updated_at": [instant(dig(r, "updatedAt")) for r in records],
     }
-    return _finished(frame(Customers, columns).with_columns(with_address(pl.col("email"))), Customers)
+    keys = with_address(pl.col("email")), with_sms_address(pl.col("sms_address"), pl.col("sms_consent"))
+    return _finished(frame(Customers, columns).with_columns(*keys), Customers)
 
 
 def shape_orders(records: Sequence[Record], shop: str) -> pl.DataFrame:

@@ -80,6 +80,7 @@ def shape_customers(records: Sequence[Record], shop: str, consent: ConsentKey) -
         "consent_raw": [consent.of(r) for r in records],
         "sms_consent": [None] * len(records),
         "sms_consent_at": [None] * len(records),
+        "sms_address": [None] * len(records),
         "bounced_at": [instant(meta(r, BOUNCED_AT)) for r in records],
         "created_at": [instant(dig(r, "date_created_gmt")) for r in records],
         "updated_at": [instant(dig(r, "date_modified_gmt")) for r in records],

@@ -7,6 +7,7 @@ beginning of time; a list is written with commas. Columns that a rule does not n
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +30,8 @@ from tasks.decide import decide_and_plan
 from tasks.merge import Choices, Store
 from tasks.state import Database, State, rows, sql_type
 from tasks.validate import check
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 MODELS = {"incoming_customers": Customers, "incoming_orders": Orders, "incoming_contacts": Contacts}
@@ -229,6 +232,9 @@ class Account:
     created_at: datetime
     bounced_at: datetime | None = None
     is_listed: bool = True
+    phone: str | None = None
+    sms: str | None = None
+    sms_at: datetime | None = None
 
 
 @dataclass
@@ -241,6 +247,9 @@ class Contact:
     reason: str | None = None
     tags: list[str] = field(default_factory=list)
     is_final: bool = False
+    phone: str | None = None
+    sms: str | None = None
+    sms_at: datetime | None = None
 
 
 class World:
@@ -305,6 +314,11 @@ class World:
 
     def says(self, customer_id: str, consent: str | None, shop: str = "shop") -> None:
         self.accounts[shop, customer_id].consent = consent
+
+    def texts(self, customer_id: str, consent: str | None, phone: str = "+491701000001", shop: str = "shop") -> None:
+        """What somebody says about text messages; this shop states when."""
+        account = self.accounts[shop, customer_id]
+        account.phone, account.sms, account.sms_at = phone, consent, self.now
 
     def order(
         self, order_id: str, email: str, *, tick: bool = False, customer_id: str | None = None, shop: str = "shop"
@@ -389,6 +403,9 @@ class World:
                 "changed_at": contact.changed_at,
                 "fields": "{}",
                 "tags": orjson.dumps(sorted(contact.tags)).decode(),
+                "sms_address": contact.phone,
+                "sms_status": contact.sms,
+                "sms_status_at": contact.sms_at,
             }
             for address, contact in self.contacts.items()
         ]
@@ -412,7 +429,13 @@ class World:
         blank = dict.fromkeys(Customers.to_schema().columns)
         said = {"email": account.email, "address": account.email, "consent": account.consent, "consent_raw": account.consent}
         times = {"created_at": account.created_at, "updated_at": account.created_at, "bounced_at": account.bounced_at}
-        return blank | {"shop": shop, "customer_id": customer_id} | said | times
+        sms = {
+            "phone": account.phone,
+            "sms_address": account.phone,
+            "sms_consent": account.sms,
+            "sms_consent_at": account.sms_at,
+        }
+        return blank | {"shop": shop, "customer_id": customer_id} | said | times | sms
 
     def _order(self, shop: str, order_id: str, order: dict[str, Any]) -> dict[str, Any]:
         money = dict.fromkeys(("total", "discount_total", "tax_total", "shipping_total", "refunded_total"), 0)
@@ -444,7 +467,7 @@ class World:
         if between:
             between()
         done: list[tuple[str, str, str]] = []
-        order = ["archive", "status", "create", "profile", "tags", "product", "customer", "order", "consent", "bounce"]
+        order = ["archive", "status", "create", "profile", "tags", "sms", "product", "customer", "order", "consent", "bounce"]
         for row in sorted(planned, key=lambda row: order.index(str(row["kind"]))):
             done += self._carry_out(str(row["target"]), str(row["kind"]), run_id)
         self.sent += done
@@ -509,6 +532,9 @@ class World:
             )
             if payload.get("consent_at"):
                 contact.opted_in_at = datetime.fromisoformat(payload["consent_at"])
+        elif kind == "sms" and contact:
+            contact.phone, contact.sms, contact.sms_at = payload["phone"], payload["status"], self._esp_now()
+            contact.changed_at = self._esp_now()
         elif kind in {"archive", "profile", "tags"} and contact:
             contact.changed_at = self._esp_now()
             contact.status = "deleted" if kind == "archive" else contact.status
