@@ -19,8 +19,8 @@ test: $(VENV)/.dev  ## set up, then run all tests
 
 soak: $(VENV)/.dev  ## set up, then run for hours: kill a sync at every call and commit, fail every call, play random days
 	SHOPSYNC_EVERY_CUT=1 $(BIN)/pytest -n 2 tests/flows/test_kill.py tests/flows/test_lost_answers.py
-	SHOPSYNC_DAYS=$(DAYS) $(BIN)/pytest tests/tasks/rules/test_random_days.py
-DAYS := 200
+	SHOPSYNC_DAYS=$(DAYS) $(BIN)/pytest -n 2 tests/tasks/rules/test_stateful.py
+DAYS := 100
 
 check: $(VENV)/.dev  ## formatter, linter, types, SQL, import contracts, dependencies
 	@failed=0; for step in "ruff format --check ." "ruff check ." "mypy" "sqlfluff lint tasks" \
