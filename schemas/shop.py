@@ -55,6 +55,11 @@ class Customers(pa.DataFrameModel):
         nullable=True, isin=words(OptInLevel), description="How sure the opt-in is, where the platform says."
     )
     consent_raw: str = pa.Field(nullable=True, description="The value as the shop stores it: evidence.")
+    consent_actor: str = pa.Field(
+        nullable=True,
+        isin=["self", "merchant"],
+        description="Who last changed consent, where the platform tells: self or merchant.",
+    )
     sms_consent: str = pa.Field(
         nullable=True, isin=words(Consent), description="in, out or pending for text messages to `phone`; null: never ticked."
     )

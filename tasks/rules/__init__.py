@@ -23,6 +23,7 @@ SMS = POLICIES / "channels" / "sms.csv"
 
 PEOPLE = (
     "seen_after",
+    "unheard",
     "standing_events",
     "answers",
     "side_status",

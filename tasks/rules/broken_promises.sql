@@ -37,9 +37,15 @@ followed as (
             and refusals.channel = seen_after.channel
             and coalesce(given.caused_by, given.event_id) = seen_after.in_root
             and coalesce(refusals.caused_by, refusals.event_id) = seen_after.out_root
+    left join unheard
+        on
+            refusals.address = unheard.address
+            and refusals.channel = unheard.channel
+            and coalesce(given.caused_by, given.event_id) = unheard.in_root
+            and coalesce(refusals.caused_by, refusals.event_id) = unheard.out_root
     where
         refusals.kind = 'opted_out'
-        and (given.earliest_at > refusals.latest_at or seen_after.in_root is not null)
+        and ((given.earliest_at > refusals.latest_at and unheard.in_root is null) or seen_after.in_root is not null)
 ),
 
 unfollowed as (

@@ -3,7 +3,8 @@
 -- time was set between the account's creation and now, a changed one between the last time we saw the old value and now;
 -- where the platform states the time, that is the time. An emptied opt-in is an inferred opt-out. What we wrote ourselves
 -- and have not settled yet is no event of theirs, nor is our own value with the platform's time. An answer asked for before
--- we last saw or wrote the account says nothing new, but for an opt-out that our write ran over. Text messages likewise, for
+-- we last saw or wrote the account says nothing new, but for an opt-out that our write ran over. "Subscribed" by the merchant's
+-- hand is an opt-in only where we see the value change, and never where mail bounced or was reported as spam. Text messages likewise, for
 -- the phone number; an account whose number is gone together with its consent speaks of the number it had.
 with accounts as (
     select
@@ -28,6 +29,7 @@ each_channel as (
         consent,
         consent_at,
         consent_raw,
+        consent_actor as actor,
         created_at,
         known_address,
         known_consent,
@@ -43,6 +45,7 @@ each_channel as (
         sms_consent as consent,
         sms_consent_at as consent_at,
         sms_consent as consent_raw,
+        cast(null as varchar) as actor,
         created_at,
         known_sms_address as known_address,
         known_sms_consent as known_consent,
@@ -95,6 +98,23 @@ changed as (
         )
 ),
 
+suppressed as (
+    select
+        events.address,
+        events.channel
+    from consent.events as events
+    semi join (
+        select
+            address,
+            channel
+        from compared
+        where actor = 'merchant' and consent = 'in'
+    ) as by_hand on events.address = by_hand.address and events.channel = by_hand.channel
+    where events.kind in ('opted_in', 'opted_out', 'pending', 'bounced', 'complained')
+    group by events.address, events.channel, events.source, events.record
+    having bool_or(events.kind = 'complained') or arg_max(events.kind, (events.as_of_at, events.event_id)) = 'bounced'
+),
+
 ours as (
     select
         target as shop,
@@ -109,6 +129,17 @@ said as (
     select
         changed.*,
         case
+            when
+                consent = 'in' and actor = 'merchant'
+                and (
+                    known_seen_at is null
+                    or not differs
+                    or exists (
+                        select 1 from suppressed
+                        where suppressed.address = changed.address and suppressed.channel = changed.channel
+                    )
+                )
+                then null
             when consent = 'in' then 'opted_in'
             when consent = 'out' then 'opted_out'
             when consent = 'pending' then 'pending'
@@ -139,7 +170,7 @@ select
     shop as source,
     'customer:' || customer_id as record,
     kind,
-    'self' as actor,
+    coalesce(actor, 'self') as actor,
     -- A write of ours moves the time an account was last seen, though we saw nothing of its text messages then.
     coalesce(
         consent_at,

@@ -10,6 +10,7 @@ with each_channel as (
         known.consent as known_consent,
         refused.consent,
         refused.consent_raw,
+        refused.consent_actor as actor,
         known.seen_at
     from refused_customers as refused
     inner join shop.customers as known on refused.shop = known.shop and refused.customer_id = known.customer_id
@@ -22,6 +23,7 @@ with each_channel as (
         known.sms_consent as known_consent,
         refused.sms_consent as consent,
         refused.sms_consent as consent_raw,
+        cast(null as varchar) as actor,
         known.seen_at
     from refused_customers as refused
     inner join shop.customers as known on refused.shop = known.shop and refused.customer_id = known.customer_id
@@ -35,7 +37,7 @@ select
     said.shop as source,
     'customer:' || said.customer_id as record,
     'opted_out' as kind,
-    'self' as actor,
+    coalesce(said.actor, 'self') as actor,
     said.seen_at as earliest_at,
     page.answered_at as latest_at,
     page.answered_at as as_of_at,

@@ -23,13 +23,23 @@ overtaken as (
             and copies.channel = seen_after.channel
             and copies.caused_by = seen_after.in_root
             and coalesce(refusals.caused_by, refusals.event_id) = seen_after.out_root
+    left join unheard
+        on
+            copies.address = unheard.address
+            and copies.channel = unheard.channel
+            and copies.caused_by = unheard.in_root
+            and coalesce(refusals.caused_by, refusals.event_id) = unheard.out_root
     where
         copies.actor = 'system'
         and copies.kind in ('opted_in', 'pending')
         and refusals.actor <> 'system'
         and (
             refusals.kind in ('bounced', 'complained')
-            or (refusals.kind = 'opted_out' and copies.earliest_at <= refusals.latest_at and seen_after.in_root is null)
+            or (
+                refusals.kind = 'opted_out'
+                and (copies.earliest_at <= refusals.latest_at or unheard.in_root is not null)
+                and seen_after.in_root is null
+            )
         )
 )
 

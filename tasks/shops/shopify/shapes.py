@@ -54,6 +54,7 @@ def shape_customers(records: Sequence[Record], shop: str) -> pl.DataFrame:
         # Shopify states SINGLE_OPT_IN for people who never opted in, too (recorded).
         "consent_level": [LEVELS.get(text(dig(m, "marketingOptInLevel")) or "") if _consent(m) == "in" else None for m in mail],
         "consent_raw": [text(dig(m, "marketingState")) for m in mail],
+        "consent_actor": [None] * len(records),  # no field says who; the admin, a form and another app look alike
         "sms_consent": [_consent(p) for p in phone],
         "sms_consent_at": [instant(dig(p, "marketingUpdatedAt")) for p in phone],
         "sms_address": [text(dig(p, "phoneNumber")) for p in phone],

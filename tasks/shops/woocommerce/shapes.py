@@ -78,6 +78,7 @@ def shape_customers(records: Sequence[Record], shop: str, consent: ConsentKey) -
         "consent_at": [None] * len(records),
         "consent_level": [None] * len(records),
         "consent_raw": [consent.of(r) for r in records],
+        "consent_actor": [None] * len(records),
         "sms_consent": [None] * len(records),
         "sms_consent_at": [None] * len(records),
         "sms_address": [None] * len(records),

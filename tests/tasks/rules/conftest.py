@@ -232,6 +232,7 @@ class Account:
     created_at: datetime
     bounced_at: datetime | None = None
     is_listed: bool = True
+    by: str | None = None
     phone: str | None = None
     sms: str | None = None
     sms_at: datetime | None = None
@@ -312,8 +313,9 @@ class World:
     def account(self, customer_id: str, email: str, consent: str | None = None, shop: str = "shop") -> None:
         self.accounts[shop, customer_id] = Account(email, consent, self.now)
 
-    def says(self, customer_id: str, consent: str | None, shop: str = "shop") -> None:
-        self.accounts[shop, customer_id].consent = consent
+    def says(self, customer_id: str, consent: str | None, shop: str = "shop", *, by: str | None = None) -> None:
+        """`by` is for shops that tell who did it."""
+        self.accounts[shop, customer_id].consent, self.accounts[shop, customer_id].by = consent, by
 
     def texts(self, customer_id: str, consent: str | None, phone: str = "+491701000001", shop: str = "shop") -> None:
         """What somebody says about text messages; this shop states when."""
@@ -429,6 +431,7 @@ class World:
         blank = dict.fromkeys(Customers.to_schema().columns)
         said = {"email": account.email, "address": account.email, "consent": account.consent, "consent_raw": account.consent}
         times = {"created_at": account.created_at, "updated_at": account.created_at, "bounced_at": account.bounced_at}
+        said["consent_actor"] = account.by
         sms = {
             "phone": account.phone,
             "sms_address": account.phone,
