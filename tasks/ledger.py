@@ -243,6 +243,11 @@ def settle(database: Database, settled: Sequence[Outcome], run_id: str) -> None:
         [datetime.now(UTC)],
     )
     database.execute("create or replace temp table settled_writes as from load.writes semi join outcomes using (write_id)")
+    follow_up(database, run_id)
+
+
+def follow_up(database: Database, run_id: str) -> None:
+    """What follows from the outcomes of `settled_writes`: events, what both sides hold, decisions carried out."""
     add_events(database, rules.model("events_from_writes"), run_id)
     add_events(database, _ARCHIVED, run_id)
     for statement in _AFTERMATH:

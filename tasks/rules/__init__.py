@@ -59,6 +59,7 @@ PLAN = (
     "writes_of_profiles",
     "writes_of_tags",
     "writes_of_products",
+    "customers_to_send",
     "writes_of_customers",
     "writes_of_orders",
     "writes_to_shops",

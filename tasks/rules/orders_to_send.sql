@@ -1,9 +1,10 @@
 -- Orders the ESP should know: one row per order, when buyers are chosen. An order that it has already goes on being updated,
--- whatever became of it.
+-- whatever became of it. `sent_hash`: what was sent of it last.
 select
     owners.address,
     stores.store_id,
-    orders.* exclude (address)
+    orders.* exclude (address),
+    held.payload_hash as sent_hash
 from order_owners as owners
 inner join scoped_orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
 inner join stores on orders.shop = stores.shop

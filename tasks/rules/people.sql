@@ -12,19 +12,18 @@ with account as (
 shops as (
     select
         address,
-        list(distinct shop order by shop) as shops
+        list_sort(list_distinct(flatten(list(shops)))) as shops
     from (
         select
             address,
-            shop
+            [shop] as shops
         from scoped_customers
         where address is not null and deleted_at is null
         union all
         select
-            owners.address,
-            owners.shop
-        from order_owners as owners
-        semi join buyers on owners.address = buyers.address
+            address,
+            shops
+        from buyers
     ) as known
     group by address
 )
@@ -33,14 +32,14 @@ select
     shops.address,
     shops.shops,
     account.customer_id is not null as has_account,
-    coalesce(account.email, buyers.last_order.email) as email,
-    coalesce(account.first_name, buyers.last_order.first_name) as first_name,
-    coalesce(account.last_name, buyers.last_order.last_name) as last_name,
+    coalesce(account.email, newest.email) as email,
+    coalesce(account.first_name, newest.first_name) as first_name,
+    coalesce(account.last_name, newest.last_name) as last_name,
     account.language,
-    coalesce(account.country, buyers.last_order.country) as country,
-    coalesce(account.city, buyers.last_order.city) as city,
-    coalesce(account.postcode, buyers.last_order.postcode) as postcode,
-    coalesce(account.phone, buyers.last_order.phone) as phone,
+    coalesce(account.country, newest.country) as country,
+    coalesce(account.city, newest.city) as city,
+    coalesce(account.postcode, newest.postcode) as postcode,
+    coalesce(account.phone, newest.phone) as phone,
     account.customer_group,
     coalesce(buyers.has_bought, false) as has_bought,
     coalesce(buyers.orders_count, 0) as orders_count,
@@ -48,7 +47,8 @@ select
     buyers.currency,
     buyers.first_ordered_at,
     buyers.last_ordered_at,
-    greatest(account.created_at, account.updated_at, buyers.last_order.ordered_at) as last_active_at
+    greatest(account.created_at, account.updated_at, newest.ordered_at) as last_active_at
 from shops
 left join account on shops.address = account.address
 left join buyers on shops.address = buyers.address
+left join scoped_orders as newest on buyers.last_order.shop = newest.shop and buyers.last_order.order_id = newest.order_id

@@ -1,6 +1,39 @@
--- Orders with their lines: one row per order to send. A refund changes the same order, never makes a second one.
--- Orders of a customer whom the ESP's store refused are not sent.
+-- Orders with their lines: one row per order to send that is not as it was sent. A refund changes the same order, never makes a
+-- second one. Orders of a customer whom the ESP's store refused are not sent. JSON is made only of what differs: of millions of
+-- orders that takes longest.
 with bought as (
+    select
+        store_id,
+        order_id,
+        bit_xor(md5_number_lower(
+            concat(line_id, '|', product_id, '|', variant_id, '|', quantity, '|', price, '|', discount)
+        )) as lines_version
+    from lines_to_send
+    group by store_id, order_id
+),
+
+differing as (
+    select
+        orders.*,
+        concat(
+            orders.address, '|', orders.currency, '|', orders.total, '|', orders.discount_total, '|', orders.tax_total, '|',
+            orders.shipping_total, '|', orders.refunded_total, '|', orders.state, '|', orders.paid_at is not null, '|',
+            epoch_us(orders.ordered_at), '|', epoch_us(orders.updated_at), '|', cast(orders.promo_codes as varchar), '|',
+            bought.lines_version
+        ) as version
+    from orders_to_send as orders
+    inner join bought on orders.store_id = bought.store_id and orders.order_id = bought.order_id
+    anti join (
+        select
+            store_id,
+            address
+        from customers_to_send
+        where was_refused
+    ) as refused on orders.store_id = refused.store_id and orders.address = refused.address
+    where md5(version) is distinct from orders.sent_hash
+),
+
+itemised as (
     select
         store_id,
         order_id,
@@ -16,6 +49,7 @@ with bought as (
             order by line_id
         )) as lines
     from lines_to_send
+    semi join differing using (store_id, order_id)
     group by store_id, order_id
 )
 
@@ -41,21 +75,8 @@ select
         'ordered_at', strftime(orders.ordered_at, '%Y-%m-%dT%H:%M:%S+00:00'),
         'updated_at', strftime(orders.updated_at, '%Y-%m-%dT%H:%M:%S+00:00'),
         'promo_codes', coalesce(cast(orders.promo_codes as json), cast('[]' as json)),
-        'lines', bought.lines
+        'lines', itemised.lines
     ) as payload,
-    cast(payload as varchar) as version
-from orders_to_send as orders
-inner join bought on orders.store_id = bought.store_id and orders.order_id = bought.order_id
-inner join (
-    select
-        key,
-        version
-    from writes_of_customers
-) as customers on orders.store_id || '/' || md5(orders.address) = customers.key
-left join scoped_held as taken
-    on
-        taken.target = 'esp'
-        and taken.kind = 'customer'
-        and customers.key = taken.key
-        and md5(customers.version) = taken.payload_hash
-where coalesce(taken.state, 'acknowledged') = 'acknowledged'
+    orders.version
+from differing as orders
+inner join itemised on orders.store_id = itemised.store_id and orders.order_id = itemised.order_id

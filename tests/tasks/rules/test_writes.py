@@ -293,7 +293,7 @@ def bought(drawn: Any, products: str = "7 | 70 | 70 | Te | 5") -> None:
            shop   | 70         | 70         | Te    | Te            | 5
            second | 71         | 71         | Kaffe | Kaffe         | 5""",
     )
-    drawn.build("orders_to_send", "lines_to_send", "writes_of_customers")
+    drawn.build("orders_to_send", "lines_to_send", "customers_to_send", "writes_of_customers")
 
 
 def test_products_that_lines_point_to_come_first(drawn: Any) -> None:
@@ -318,6 +318,7 @@ def test_an_order_of_a_customer_whom_the_store_refused_is_not_sent(drawn: Any) -
     drawn.given(
         "load.held", f"target | kind | key | payload_hash | state\n esp | customer | {key} | {drawn.md5(version)} | rejected"
     )
+    drawn.build("customers_to_send")
     drawn.gives("writes_of_orders", "key")
 
 
