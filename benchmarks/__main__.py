@@ -164,7 +164,9 @@ class Bench:
     def settle(self) -> None:
         """Everything planned is acknowledged."""
         with self.state.open() as database:
-            database.execute("update load.writes set state = 'acknowledged', sent_at = now(), settled_at = now() where state = 'planned'")
+            database.execute(
+                "update load.writes set state = 'acknowledged', sent_at = now(), settled_at = now() where state = 'planned'"
+            )
             database.execute("create temp table settled_writes as from load.writes where run_id = $1", [f"bench-{self.rounds}"])
             ledger.follow_up(database, "bench")
 
