@@ -73,6 +73,10 @@ wins.
 | [`newsletter2go`](#5-newsletter2go) | The shop leads: only opt-outs, bounces and complaints come back to it. |
 | [`cleverreach`](#6-cleverreach) | Everybody in a chosen group who did not say no is made active. |
 
+"Subscribed" set by a merchant's hand in a shop is an opt-in only as a change that we saw, never over a bounce or a spam report,
+and never newer than an opt-out of the person that this shop has not heard of. That needs a shop that tells who did it. Neither
+Shopify nor WooCommerce does: what they say counts as the person's own, and only its times decide.
+
 A decision is explained by its rule: `shopsync explain demo EMAIL` shows it for one person, and the column `rule` of the
 [snapshot](snapshot.md) for all. A rule's paragraph is that of this page; rules without a dot are those of `consent-first`.
 
@@ -139,6 +143,21 @@ POLICIES = {
 }
 """Each policy's section of the page, and what it says before its lines."""
 
+SMS = """\
+## 9. Text messages
+
+Consent to text messages is held by the phone number, apart from that to mail, and the table is the same under every policy. It
+goes from the shops to the ESP only, after the first sync, while `sms` is switched on.
+
+- **9.1** An opt-in is sent if it was provably given since `sms_since`, to the contact of the account that gave it. An opt-out
+  in any shop is sent to every contact with the number, whenever it was given. Nobody is added to the ESP for text messages.
+- **9.2** A STOP at the ESP is stored and blocks us; the shop is not told. Only an opt-in that is newer than the STOP ends it:
+  the shop still says yes from before, so what counts is when that was said, and where nobody can know, the STOP stands.
+
+A number needs its country code: one without is left out and listed by `rejected`, and e-mail goes on. With a new number an
+opt-out goes along and stays with the old one as well.
+"""
+
 PLATFORMS = """\
 # Platforms
 
@@ -162,6 +181,7 @@ WORDS = {
 CHANGED = {"yes": ", just changed", "no": ", unchanged", "*": ""}
 CARRIED = {"yes": "the shop's opt-out came from another address", "no": "said at this address", "*": ""}
 CHOSEN = {"yes": "in a chosen group", "no": "in no chosen group", "*": ""}
+SINCE = {"yes": "the shop's opt-in was given since the start date", "no": "given before the start date", "*": ""}
 IN_SHOP = {
     "subscribed": "opted in in the shop",
     "pending": "has not confirmed in the shop",
@@ -204,7 +224,20 @@ def _relation(name: str, grain: str, columns: dict[str, str]) -> str:
 
 
 def rules_page() -> str:
-    return "\n".join([RULES, *(_policy(name, *told) for name, told in POLICIES.items())])
+    return "\n".join([RULES, *(_policy(name, *told) for name, told in POLICIES.items()), _sms()])
+
+
+def _sms() -> str:
+    """Text messages: one table under every policy. The shops are never told, so the page has no column for them."""
+    table = rules.read_table(rules.SMS)
+    cases = rules.expand(table, rules.SMS.name, rules.SMS_SIDES)
+    lines = ["| rule | in the shops | at the ESP | and | then the ESP | in words | for example |", "| --- |" + " --- |" * 6]
+    for rule in table.sort(pl.col("precedence").cast(int)).iter_rows(named=True):
+        times = " or ".join(ORDER[word] for word in rule["time_order"].split("|"))
+        case = "; ".join(filter(None, (times, SINCE[rule["chosen"]])))
+        cells = [rule["rule"], _words(rule["shop"]), _words(rule["esp"]), case, WORDS[rule["set_esp"]], rule["sentence"]]
+        lines.append("| " + " | ".join(map(_cell, [*cells, _example(cases, rule["rule"])])) + " |")
+    return "\n".join([SMS, *lines, ""])
 
 
 def _policy(name: str, section: str, says: str) -> str:

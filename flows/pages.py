@@ -234,6 +234,7 @@ SAID = {
     "deleted": "was deleted or archived",
     "returned": "was there again",
 }
+ABOUT = {"email": "", "sms": " for text messages"}
 BY = {"self": "the person", "merchant": "the merchant", "system": "shopsync, handing on what was said elsewhere"}
 
 
@@ -244,6 +245,8 @@ def story(console: Console, told: dict[str, Any]) -> None:
     if person:
         console.print(f"  in the shops  {person['shop_status']}\n  at the ESP    {person['esp_status'] or 'absent'}")
         console.print(f"  because       {escape(person['sentence'])} [dim](rule {person['rule']})[/]")
+    for texts in told["person"][1:]:
+        console.print(f"  texts         {texts['address']}: {escape(texts['sentence'])} [dim](rule {texts['rule']})[/]")
     for account in told["accounts"]:
         gone = f", gone since {_cell(account['deleted_at'])}" if account["deleted_at"] else ""
         name = " ".join(filter(None, (account["first_name"], account["last_name"]))) or "no name"
@@ -273,14 +276,15 @@ def _happenings(told: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield (
             f"{event['as_of_at']}1",
             when,
-            f"[bold]{SAID[event['kind']]}[/] in {where}, by {BY[event['actor']]}{inferred}{since}",
+            f"[bold]{SAID[event['kind']]}[/]{ABOUT[event['channel']]} in {where}, by {BY[event['actor']]}{inferred}{since}",
         )
     for decision in told["decisions"]:
         todo = [f"{side}: {decision[f'set_{side}']}" for side in ("esp", "shop") if decision[f"set_{side}"] != "keep"]
         sets = f" [cyan]{', '.join(todo)}[/]" if todo else ""
         skipped = f" [yellow]not written: {escape(decision['skipped'])}[/]" if decision["skipped"] else ""
         when = _cell(decision["decided_at"])
-        yield f"{decision['decided_at']}2", when, f"rule {decision['rule']}: {escape(decision['sentence'])}{sets}{skipped}"
+        rule = f"rule {decision['rule']}{ABOUT[decision['channel']]}"
+        yield f"{decision['decided_at']}2", when, f"{rule}: {escape(decision['sentence'])}{sets}{skipped}"
     for write in told["writes"]:
         at = write["settled_at"] or write["sent_at"] or write["planned_at"]
         why = f" [yellow]{escape(write['message'])}[/]" if write["message"] else ""

@@ -15,7 +15,7 @@ select
     people.shops,
     memberships.groups,
     last.shop_status,
-    contact.status as esp_status,
+    if(last.channel = 'sms', last.esp_status, contact.status) as esp_status,
     contact.tags as esp_tags,
     last.suppression,
     last.phase,

@@ -65,6 +65,18 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: tuple[str, str], sentenc
         read_settings(write(tmp_path, GOOD.replace(*change)))
 
 
+def test_sms_needs_a_start_date(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"acme\.switches: sms needs sms_since, the date from which"):
+        read_settings(write(tmp_path, f"{GOOD}\n[connections.acme.switches]\nsms = true\n"))
+
+
+def test_sms_is_refused_for_an_esp_that_does_not_take_it(tmp_path: Path) -> None:
+    switched = f"{GOOD}\n[connections.acme.switches]\nsms = true\nsms_since = 2026-01-01\n"
+    with pytest.raises(SettingsError, match=r"acme\.switches\.sms: Mailchimp takes no consent to text messages from us"):
+        opened(write(tmp_path, switched))
+    opened(write(tmp_path, switched.replace("true", "false")))
+
+
 def test_an_unknown_connection_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"no connection 'nope'.*acme"):
         read_settings(write(tmp_path, GOOD)).connection("nope")

@@ -85,6 +85,22 @@ def test_a_column_of_another_type_is_a_defect_of_the_connector() -> None:
         checked(customers({"customer_id": "1"}).with_columns(pl.lit(1).alias("consent")))
 
 
+def test_a_row_that_fails_only_where_it_can_do_without_is_kept_and_told() -> None:
+    """A phone number without its country: text messages wait, e-mail goes on."""
+    result = checked(
+        customers(
+            {"customer_id": "1", "email": "anna@x.example", "sms_consent": "in", "sms_address": "0151 234"},
+            {"customer_id": "2", "email": "x", "sms_consent": "in", "sms_address": "0151 234"},
+            {"customer_id": "3", "email": "carl@x.example", "sms_consent": "in", "sms_address": "+49151234567"},
+        )
+    )
+    assert result.good.select("customer_id", "sms_address").rows() == [("1", None), ("3", "+49151234567")]
+    assert result.refused["customer_id"].to_list() == ["2"]
+    told = {(row["record_id"], row["field"]): row["advice"] for row in result.rejected.iter_rows(named=True)}
+    assert sorted(told) == [("1", "sms_address"), ("2", "email"), ("2", "sms_address")]
+    assert "country code" in told["1", "sms_address"]
+
+
 def test_rows_that_belong_to_failed_ones_are_left_out() -> None:
     result = checked(customers({"customer_id": "1"}, {"customer_id": "2"}, {"customer_id": "3", "email": "x"}))
     left = result.without("customer_id", pl.Series(["2"]))

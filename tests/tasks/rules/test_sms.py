@@ -120,7 +120,9 @@ def test_an_opt_out_in_an_account_that_fails_a_check_is_heard(drawn: Any) -> Non
     drawn.database.execute(
         """
         create or replace temp table refused_customers as
-        select shop, customer_id, 'in' as consent, 'in' as consent_raw, if(customer_id = '1', 'out', 'in') as sms_consent
+        select
+            shop, customer_id, 'in' as consent, 'in' as consent_raw, null as consent_actor,
+            if(customer_id = '1', 'out', 'in') as sms_consent
         from shop.customers
         """
     )
