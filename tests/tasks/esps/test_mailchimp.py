@@ -216,6 +216,27 @@ def test_a_saved_answer_fits_the_schema(shaped: pl.DataFrame) -> None:
     assert shaped.columns == list(Contacts.to_schema().columns)
 
 
+@pytest.mark.parametrize(
+    ("number", "status", "key", "said"),
+    [
+        ("+15550100200", "unsubscribed", "+15550100200", "unsubscribed"),
+        ("+1 555-010-0200", "nonsubscribed", "+15550100200", "not_subscribed"),
+        ("555 010 0200", "subscribed", None, "subscribed"),
+        ("", "", None, None),
+        (None, "on holiday", None, None),
+    ],
+)
+def test_text_messages_are_read(tmp_path: Path, number: str | None, status: str, key: str | None, said: str | None) -> None:
+    """Words and names of the fields: the API description; a number without its country attaches to nobody."""
+    member = orjson.loads((SAMPLES / "mailchimp-members-200.json").read_bytes())["members"][0]
+    told = {"sms_phone_number": number, "sms_subscription_status": status}
+    esp = Mailchimp(MailchimpSettings(platform="mailchimp", api_key=SecretStr("0-us1"), list_id="x"), limits=tmp_path)
+    frame = esp.to_contacts([member | told | {"sms_subscription_last_updated": "2026-11-01T08:00:00+00:00"}])
+    Contacts.validate(frame)
+    at = datetime(2026, 11, 1, 8, tzinfo=UTC)
+    assert frame.select("sms_address", "sms_status", "sms_status_at").row(0) == (key, said, at)
+
+
 def test_statuses_and_who_did_it(shaped: pl.DataFrame) -> None:
     assert shaped.select("status", "actor", "reason").rows() == [
         ("subscribed", None, None),

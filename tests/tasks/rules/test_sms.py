@@ -9,8 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tasks import rules
+from flows.stories import story
+from tasks import rules, snapshot
 from tasks.connector import SetupError
+from tasks.state import rows
 
 World = Any
 
@@ -595,6 +597,28 @@ def test_a_stop_stays_at_the_esp_until_a_newer_opt_in(day: World) -> None:
     day.settle()
     assert sms(day)[1] == "subscribed"
     assert day.esp_status("anna@x.example") == "subscribed"
+
+
+def test_the_snapshot_and_the_story_of_a_person_show_both_channels(day: World) -> None:
+    day.texts("1", "in")
+    day.settle()
+    with day.opened() as database:
+        database.commit()  # a transaction writes to one file only
+        database.execute("attach ':memory:' as snapshot")
+        database.begin()
+        snapshot.copy_into(database)
+        found = rows(database, "select address, channel, shop_status, esp_status, rule from snapshot.contacts order by channel")
+        assert [tuple(row.values()) for row in found] == [
+            ("anna@x.example", "email", "subscribed", "subscribed", "5"),
+            (PHONE, "sms", "subscribed", "subscribed", "9.1b"),
+        ]
+        database.execute("drop table temp.decisions")  # the run's own, which hides that of the snapshot
+        database.execute("use snapshot")
+        told = story(database, "Anna@x.example")
+        database.execute("use state_file")
+    assert [row["channel"] for row in told["person"]] == ["email", "sms"]
+    assert {row["channel"] for row in told["events"]} == {row["channel"] for row in told["decisions"]} == {"email", "sms"}
+    assert "sms" in {row["kind"] for row in told["writes"]}
 
 
 def test_a_stop_whose_time_is_unknown_is_not_overruled(day: World) -> None:
