@@ -9,23 +9,72 @@ with account as (
     ) = 1
 ),
 
-shops as (
+-- Most people know one shop; a list is gathered only of the others.
+known as (
     select
         address,
-        list_sort(list_distinct(flatten(list(shops)))) as shops
+        min(first_shop) as first_shop,
+        max(last_shop) as last_shop
     from (
         select
             address,
-            [shop] as shops
+            shop as first_shop,
+            shop as last_shop
         from scoped_customers
         where address is not null and deleted_at is null
         union all
         select
             address,
-            shops
+            first_shop,
+            last_shop
         from buyers
-    ) as known
+    ) as each_source
     group by address
+),
+
+several as (
+    select
+        address,
+        list(distinct shop order by shop) as shops
+    from (
+        select
+            address,
+            shop
+        from scoped_customers
+        where deleted_at is null
+        union all
+        select
+            owners.address,
+            owners.shop
+        from order_owners as owners
+        semi join buyers on owners.address = buyers.address
+    ) as each_record
+    semi join (
+        select address from known
+        where first_shop <> last_shop
+    ) as mixed using (address)
+    group by address
+),
+
+shops as (
+    select
+        known.address,
+        coalesce(several.shops, [known.first_shop]) as shops
+    from known
+    left join several on known.address = several.address
+),
+
+newest_orders as (
+    select
+        owners.address,
+        orders.* exclude (address)
+    from order_owners as owners
+    inner join buyers on owners.address = buyers.address
+    inner join scoped_orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
+    where
+        not orders.is_test and orders.state not in ('draft', 'trashed')
+        and buyers.newest = epoch_ms(orders.ordered_at) * 1048576 + cast(hash(orders.order_id) % 1048576 as bigint)
+    qualify row_number() over (partition by owners.address order by orders.order_id) = 1
 )
 
 select
@@ -51,4 +100,4 @@ select
 from shops
 left join account on shops.address = account.address
 left join buyers on shops.address = buyers.address
-left join scoped_orders as newest on buyers.last_order.shop = newest.shop and buyers.last_order.order_id = newest.order_id
+left join newest_orders as newest on shops.address = newest.address
