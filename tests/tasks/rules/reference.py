@@ -233,7 +233,8 @@ CARRIED_YES = "a carried opt-in lifts the new address's own opt-out where that i
 CARRIED_NO = "a carried opt-out does not reach a contact that never opted in"
 LATE_COPY = "our own opt-out in a late page of the shop becomes the person's, where the value has changed since"
 LIFTED_NO = "an opt-out in the shop that a newer opt-in at the ESP has lifted is told to a new account"
-OPEN_DEFECTS = {CARRIED_YES, CARRIED_NO, LATE_COPY, LIFTED_NO}
+COMPLAINT_OF_E3 = "a carried complaint does not reach a contact that exception E3 made active"
+OPEN_DEFECTS = {CARRIED_YES, CARRIED_NO, LATE_COPY, LIFTED_NO, COMPLAINT_OF_E3}
 """Where the product differs from the written behaviour, and the reference follows it until that is mended; each has a test that
 fails for now."""
 
@@ -535,7 +536,8 @@ class Reference:
             decision.overruled = [e.said for e in self._side(address, "shop") if e.what == "out"]
         writes = []
         if suppression and suppression[0] == "complained" and held in {"subscribed", "pending"}:
-            set_esp = "unsubscribed"
+            is_active_by_exception = esp not in {"subscribed", "pending"}
+            set_esp = None if is_active_by_exception and COMPLAINT_OF_E3 in self.open else "unsubscribed"
         if (set_esp, suppression, esp) == (None, None, "unsubscribed") and held in {
             *("subscribed", "pending"),
             *(() if CARRIED_NO in self.open else ("not_subscribed",)),

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from reference import CARRIED_NO, CARRIED_YES, LATE_COPY, LIFTED_NO, POLICIES, Reference
+from reference import CARRIED_NO, CARRIED_YES, COMPLAINT_OF_E3, LATE_COPY, LIFTED_NO, POLICIES, Reference
 
 from tasks import chain
 from tasks.connector import Page
@@ -76,7 +76,6 @@ class Days:
     def __init__(self, world: World, reference: Reference, rng: random.Random) -> None:
         self.world, self.reference, self.rng = world, reference, rng
         self.people = [Person((f"p{n}a@example.com", f"p{n}b@example.com")) for n in range(PEOPLE)]
-        self.seen: dict[tuple[str, str], str | None] = {}
         self.crash_in: int | None = None
         self.crashed_at = ("", "", "")
         self.kept: list[tuple[str, Callable[[], None]]] = []
@@ -117,7 +116,9 @@ class Days:
         by_self = not what.startswith("merchant")
         self.world.at_esp(address, status, by_self=by_self)
         self.reference.at_esp(address, status, by_self=by_self, now=now)
-        person.word[address] = {"subscribed": "in", "unsubscribed": "out", "complained": "out"}.get(status, "unclear")
+        is_seen = address not in self.reference.members or self.reference.members[address].value != status
+        word = {"subscribed": "in", "unsubscribed": "out", "complained": "out"}.get(status, "unclear")
+        person.word[address] = word if is_seen else "unclear"
         person.has_said_yes |= status == "subscribed"
 
     def _order(self, person: Person, address: str, customer_id: str | None, shop: str, *, tick: bool) -> None:
@@ -137,7 +138,7 @@ class Days:
         elif what == "register":
             return
         else:
-            before = self.seen.get(mine)
+            before = self.reference.accounts[mine].value if mine in self.reference.accounts else None
             self.world.accounts[mine].consent = self.reference.customers[mine].consent = consent
         is_seen = consent != before and (consent is not None or before == "in")
         person.word[address] = (consent or "out") if is_seen else "unclear"
@@ -163,7 +164,6 @@ class Days:
         def looks_at_shop(shop: str) -> None:
             first = len(taken)
             read_shop(shop)
-            self.seen |= {key: a.consent for key, a in world.accounts.items() if key[0] == shop}
             reference.look_at_shop(shop, taken[first].asked_at, taken[first].answered_at)
             reference.look_at_orders(shop)
             world.step(f"{shop} read")
@@ -466,6 +466,23 @@ def test_a_new_account_is_not_told_of_an_opt_out_that_the_person_took_back_at_th
     world.settle()
     assert world.esp_status(ANNA) == "subscribed"
     assert world.accounts["shop", "2"].consent != "out"
+
+
+@defect(reason=COMPLAINT_OF_E3)
+def test_a_carried_complaint_reaches_whom_cleverreach_made_active(make_world: MakeWorld) -> None:
+    """12.1, 12.6."""
+    world = make_world(policy="cleverreach")
+    world.account("1", ANNA, "in")
+    world.account("2", BOB, None)
+    world.settle()
+    assert world.esp_status(BOB) == "subscribed"
+    world.wait(hours=1)
+    world.at_esp(ANNA, "complained")
+    world.settle()
+    world.wait(hours=1)
+    world.accounts["shop", "1"].email = BOB
+    world.settle()
+    assert world.esp_status(BOB) == "unsubscribed"
 
 
 @defect(reason="a copy of the ESP's opt-out that we write over a later one of the account hides that, and stops every run")
