@@ -84,8 +84,8 @@ A decision is explained by its rule: `shopsync explain demo EMAIL` shows it for 
 
 Under every policy nobody becomes subscribed without an opt-in that is newer than every opt-out. There are two exceptions, and
 no others. Each is named in the table's line, in the decision (column `exception` of `decisions` and `contacts`) and in what
-`plan` shows, so that you can count whom it touches. **This version shows them, and they cannot be approved yet: `sync` and
-`reverse` refuse a policy that has them.**
+`plan` shows, so that you can count whom it touches. Nobody is touched until you
+[approve the plan](operations.md#approving) that names them; everything else goes on meanwhile.
 
 - **E1** (4.1): at the first sync the shop's opt-out is overruled by the subscription at the ESP. It never overrules an opt-out
   at the ESP, one that followed the person from another address, one that came after the decision, a bounce or a complaint. An

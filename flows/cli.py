@@ -24,7 +24,7 @@ from tasks.connector import SetupError, TryLater
 from tasks.http import Patience
 from tasks.run import Run, open_run, open_state
 
-DONE, DEFECT, SETUP, LATER, REJECTED = 0, 1, 2, 4, 6
+DONE, DEFECT, SETUP, WAITING, LATER, REJECTED = 0, 1, 2, 3, 4, 6
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,6 +46,10 @@ Config = Annotated[
     typer.Option("--config", help="Path of shopsync.toml (or set SHOPSYNC_CONFIG).", callback=_use_config, expose_value=True),
 ]
 Connection = Annotated[str, typer.Argument(help="Name of the connection in shopsync.toml.")]
+Approved = Annotated[
+    str | None,
+    typer.Option("--plan", metavar="HASH", help="Approve the plan of this hash, as `plan` and earlier runs name it."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -93,6 +97,7 @@ def plan(
 def sync(
     connection: Connection,
     full: Annotated[bool, typer.Option("--full", help="Read everything again; nothing is triggered at the ESP.")] = False,
+    approved: Approved = None,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -100,16 +105,16 @@ def sync(
     _open(connection, "sync")  # what the file says wrong is said before Prefect starts
     from flows.forward import forward
 
-    _run_flow(lambda: forward(connection, full=full), pages.done, as_json)
+    _run_flow(lambda: forward(connection, full=full, plan=approved), pages.done, as_json)
 
 
 @app.command()
-def reverse(connection: Connection, as_json: AsJson = False, config: Config = None) -> None:
+def reverse(connection: Connection, approved: Approved = None, as_json: AsJson = False, config: Config = None) -> None:
     """Tell the shops about unsubscribes, hard bounces and complaints at the ESP."""
     _open(connection, "reverse")  # what the file says wrong is said before Prefect starts
     from flows.reverse import reverse as reverse_flow
 
-    _run_flow(lambda: reverse_flow(connection), pages.done, as_json)
+    _run_flow(lambda: reverse_flow(connection, plan=approved), pages.done, as_json)
 
 
 @app.command()
@@ -211,7 +216,7 @@ def _run_flow(call: Callable[[], dict[str, Any]], page: Callable[[Console, Any],
     with pages.progress(err):
         result = call()
     _show(result, page, as_json)
-    raise typer.Exit(REJECTED if result["rejected"] else DONE)
+    raise typer.Exit(WAITING if result["waiting"] else REJECTED if result["rejected"] else DONE)
 
 
 def _show(result: Any, page: Callable[[Console, Any], None], as_json: bool) -> None:

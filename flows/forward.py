@@ -15,15 +15,18 @@ from tasks.publish import publish
 
 
 @flow(name="forward", flow_run_name="forward {connection}", persist_result=False)
-def forward(connection: str, full: bool = False) -> dict[str, Any]:
-    """Sync a connection's customers and orders to its ESP; `full` reads everything again and triggers nothing there."""
+def forward(connection: str, full: bool = False, plan: str | None = None) -> dict[str, Any]:
+    """Sync a connection's customers and orders to its ESP; `full` reads everything again and triggers nothing there.
+
+    `plan` is the hash of a plan that waits for approval: naming it approves what it says, and that is carried out as well.
+    """
     with running("forward", connection, full=full) as run, lease(run.state.folder, "forward", run.run_id) as still_ours:
         settle_leftovers(run)
         drain_esp(run)
         for shop in run.shops:
             extract_shop(run, shop)
         import_inbox(run)
-        decided = merge_and_plan(run, "forward")
+        decided = merge_and_plan(run, "forward", plan)
         load_esp(run, still_ours)
         done = report(run, decided, balance(run))
     publish(run)

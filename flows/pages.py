@@ -144,6 +144,16 @@ def _changes(console: Console, result: dict[str, Any], title: str) -> None:
 
 def _attention(console: Console, result: dict[str, Any]) -> None:
     name = result["connection"]
+    for plan in result["waiting"]:
+        command = {"forward": "sync", "reverse": "reverse"}[plan["flow"]]
+        console.print()
+        console.print(grid(changes(plan["changes"]), f"What waits for your approval, as plan {plan['plan']}", ("people",)))
+        console.print(
+            f"Nobody of these {plan['people']:,} is changed until you approve: "
+            f"[bold]shopsync {command} {name} --plan {plan['plan']}[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
     if result["needs_confirmation"]:
         console.print(
             f"{result['needs_confirmation']:,} people opted in again in the shop, but the ESP subscribes them only when they "

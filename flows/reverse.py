@@ -15,12 +15,15 @@ from tasks.publish import publish
 
 
 @flow(name="reverse", flow_run_name="reverse {connection}", persist_result=False)
-def reverse(connection: str) -> dict[str, Any]:
-    """Tell a connection's shops what changed at the ESP. It has its own schedule and waits for no forward run."""
+def reverse(connection: str, plan: str | None = None) -> dict[str, Any]:
+    """Tell a connection's shops what changed at the ESP. It has its own schedule and waits for no forward run.
+
+    `plan` is the hash of a plan that waits for approval: naming it approves what it says, and that is carried out as well.
+    """
     with running("reverse", connection) as run, lease(run.state.folder, "reverse", run.run_id) as still_ours:
         settle_leftovers(run)
         drain_esp(run)
-        decided = merge_and_plan(run, "reverse")
+        decided = merge_and_plan(run, "reverse", plan)
         for shop in run.shops:
             push_back(run, shop, still_ours)
         done = report(run, decided, balance(run))

@@ -53,19 +53,21 @@ def running(flow: str, connection: str, *, full: bool = False) -> Iterator[Run]:
 
 
 def _end(run: Run, outcome: str | None, message: str | None) -> None:
-    """Write down how a run ended; without an outcome it was done, whole or but for rejected rows."""
+    """Write down how a run ended; without an outcome it was done, but for what waits for somebody."""
     with run.state.open() as database:
-        outcome = outcome or ("rejected_rows" if rejected_count(database, run.run_id) else "done")
+        if outcome is None:
+            is_waiting, is_rejected = (counted(database, run.run_id, measure) for measure in ("awaiting_approval", "rejected"))
+            outcome = "awaiting_approval" if is_waiting else "rejected_rows" if is_rejected else "done"
         database.execute(
             "update ops.runs set ended_at = $1, outcome = $2, message = $3 where run_id = $4",
             [datetime.now(UTC), outcome, message, run.run_id],
         )
 
 
-def rejected_count(database: Database, run_id: str) -> int:
-    """Rows that this run rejected on their way in, and writes that the other side wants corrected."""
+def counted(database: Database, run_id: str, measure: str) -> int:
+    """What a run counted, all in all: `rejected` are rows on their way in, and writes that the other side wants corrected."""
     row = database.execute(
-        "select coalesce(sum(rows), 0) from ops.run_counts where run_id = $1 and measure = 'rejected'", [run_id]
+        "select coalesce(sum(rows), 0) from ops.run_counts where run_id = $1 and measure = $2", [run_id, measure]
     ).fetchone()
     return int(row[0]) if row else 0
 
@@ -85,9 +87,11 @@ def report(run: Run, decided: dict[str, Any], writes: list[dict[str, Any]]) -> d
             """,
             [run.run_id],
         )
-        rejected = rejected_count(database, run.run_id)
+        rejected = counted(database, run.run_id, "rejected")
     tell(f"{run.name}-{run.flow}-read", extracted, "What was read, and what became of it.")
     tell(f"{run.name}-{run.flow}-decided", changes(decided["transitions"]), "Who changes, and by which rule.")
+    for plan in decided["waiting"]:
+        tell(f"{run.name}-{run.flow}-waiting", changes(plan["changes"]), f"What waits for an approval, as plan {plan['plan']}.")
     tell(f"{run.name}-{run.flow}-written", writes, "What was written, and what became of it.")
     tell(f"{run.name}-{run.flow}-chain", [vars(end)], "The head of the chain that proves the consent events.")
     return {
@@ -99,6 +103,7 @@ def report(run: Run, decided: dict[str, Any], writes: list[dict[str, Any]]) -> d
         "needs_confirmation": decided["needs_confirmation"],
         "transitions": decided["transitions"],
         "writes": writes,
+        "waiting": decided["waiting"],
         "rejected": rejected,
         "chain": vars(end),
     }

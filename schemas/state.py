@@ -134,6 +134,29 @@ class Decisions(pa.DataFrameModel):
     shop_acknowledged_at: Instant = pa.Field(nullable=True, description="When the shops had it; at once if nothing is written.")
 
 
+class Plans(pa.DataFrameModel):
+    """One row per plan that waits for an approval, or was approved."""
+
+    plan_id: str = pa.Field(description="Hash over its decisions: address, channel, from, to, rule.")
+    run_id: str = pa.Field(description="The run that stored it.")
+    flow: str = pa.Field(description="The flow that would carry it out: forward or reverse.")
+    made_at: Instant = pa.Field(description="When it was stored.")
+    approved_at: Instant = pa.Field(nullable=True, description="When somebody approved it; null: it waits.")
+
+
+class PlanRows(pa.DataFrameModel):
+    """One row per plan and decision that needs its approval."""
+
+    plan_id: str = pa.Field(description="The plan.")
+    decision_id: str = pa.Field(description="The decision; one that comes out otherwise is another, and not approved.")
+    address: str = pa.Field(description="Whom it is about.")
+    channel: str = pa.Field(description="email or sms.")
+    status_before: str = pa.Field(description="The status on the side that would change.")
+    status_after: str = pa.Field(description="What it would become.")
+    rule: str = pa.Field(description="Id of the rule in the policy's table.")
+    guard: str = pa.Field(description="Why it needs an approval: E1 or E3.")
+
+
 class Touched(pa.DataFrameModel):
     """One row per address and flow of whom something changed since that flow last decided about them; may be there twice."""
 
@@ -185,7 +208,9 @@ class Runs(pa.DataFrameModel):
     flow: str = pa.Field(description="forward, reverse or plan.")
     started_at: Instant = pa.Field(description="When it started.")
     ended_at: Instant = pa.Field(nullable=True, description="Null: still going, or killed.")
-    outcome: str = pa.Field(nullable=True, description="done, rejected_rows, try_later, setup_error or defect.")
+    outcome: str = pa.Field(
+        nullable=True, description="done, awaiting_approval, rejected_rows, try_later, setup_error or defect."
+    )
     message: str = pa.Field(nullable=True, description="What to do about it, in one sentence.")
     policy: str = pa.Field(description="The policy it decided under.")
 
@@ -196,7 +221,7 @@ class RunCounts(pa.DataFrameModel):
     run_id: str = pa.Field(description="The run.")
     stage: str = pa.Field(description="extract, merge or load.")
     entity: str = pa.Field(description="customers, orders, contacts, people, or a kind of write.")
-    measure: str = pa.Field(description="extracted, unchanged, changed, rejected, planned, acknowledged, skipped, waiting.")
+    measure: str = pa.Field(description="extracted, changed, rejected, planned, skipped, waiting, awaiting_approval, ...")
     rows: int = pa.Field(description="How many.")
 
 
@@ -257,6 +282,8 @@ TABLES: dict[str, type[pa.DataFrameModel]] = {
     "consent.chain": Links,
     "merge.addresses": Addresses,
     "merge.decisions": Decisions,
+    "merge.plans": Plans,
+    "merge.plan_rows": PlanRows,
     "merge.touched": Touched,
     "load.writes": Writes,
     "load.held": Held,

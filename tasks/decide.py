@@ -8,45 +8,53 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks import ledger, merge, rules, scope
-from tasks.connector import SetupError
+from tasks import ledger, merge, plans, scope
 from tasks.merge import Choices, Store
 from tasks.run import Run
 from tasks.state import LOADED_AT, Database, fact
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def merge_and_plan(run: Run, flow: str | None = None) -> dict[str, Any]:
+def merge_and_plan(run: Run, flow: str | None = None, approved: str | None = None) -> dict[str, Any]:
     """Decide for everybody and plan this flow's writes; in a dry run, which names none, those of both.
 
-    Returns {"people", "decided", "transitions": [...], "writes": [{"target", "kind", "writes"}], "needs_confirmation"}.
-    Raises BrokenPromiseError; SetupError for a policy with exceptions (E1, E3): they need an approval that nobody can give yet.
+    Returns {"people", "decided", "transitions": [...], "writes": [{"target", "kind", "writes"}], "needs_confirmation",
+    "waiting": [...]}; what waits for an approval as `tasks.plans.keep` tells it. `approved` is the hash of a plan to carry out.
+    Raises BrokenPromiseError; SetupError for a plan that cannot be approved.
     """
-    named = rules.load_policy(run.connection.policy)["exception"].drop_nulls().unique().sort().to_list()
-    if flow and (exceptions := [name for name in named if name]):
-        raise SetupError(
-            f"the policy {run.connection.policy} mails people by exception ({', '.join(exceptions)}); it needs your approval, "
-            f"for which this version cannot ask: `shopsync plan {run.name}` shows whom it touches; choose another policy."
-        )
     with run.state.open() as database:
         loaded_at = fact(database, LOADED_AT)
         choices = run.choices(datetime.fromisoformat(loaded_at) if loaded_at else None)
-        counts = decide_and_plan(database, flow, choices, run.stores(), run_id=run.run_id, at=datetime.now(UTC), whole=run.full)
+        at = datetime.now(UTC)
+        counts = decide_and_plan(
+            database, flow, choices, run.stores(), run_id=run.run_id, at=at, whole=run.full, approved=approved
+        )
+        kept = [plans.keep(database, run.run_id, each, at) for each in ([flow] if flow else scope.FLOWS)]
         planned = ledger.planned(database, run.run_id)
         for row in planned:
             number = int(str(row["writes"]))  # it balances from here on, also when the run is killed
             run.count(database, "load", f"{row['kind']} to {row['target']}", {"planned": number, "waiting": number})
-        run.count(database, "merge", "people", counts)
+        waiting = [plan for plan in kept if plan]
+        run.count(database, "merge", "people", counts | {"awaiting_approval": sum(plan["people"] for plan in waiting)})
         return {
             **counts,
             "transitions": ledger.transitions(database, run.run_id),
             "writes": planned,
             "needs_confirmation": ledger.needs_confirmation(database),
+            "waiting": waiting,
         }
 
 
 def decide_and_plan(
-    database: Database, flow: str | None, choices: Choices, stores: list[Store], *, run_id: str, at: datetime, whole: bool
+    database: Database,
+    flow: str | None,
+    choices: Choices,
+    stores: list[Store],
+    *,
+    run_id: str,
+    at: datetime,
+    whole: bool,
+    approved: str | None = None,
 ) -> dict[str, int]:
     """Decide for those whom something touched, or for everybody, and plan what follows for a flow, or for both in a dry run."""
     flows, basis = ((flow,) if flow else scope.FLOWS), merge.basis(choices, stores)
@@ -55,6 +63,8 @@ def decide_and_plan(
     if is_part:
         scope.narrow(database, flow)
     counts = merge.decide(database)
+    if approved and flow:
+        plans.approve(database, approved, flow, at)
     for each in flows:
         ledger.plan(database, each, is_dry=flow is None)
     if flow:

@@ -111,9 +111,10 @@ def may_narrow(database: Database, flows: tuple[str, ...], basis: str, at: datet
 
 
 def conclude(database: Database, flow: str, basis: str, at: datetime, *, was_whole: bool) -> None:
-    """This flow has looked at all that was touched. Whose decision is new is looked at once more: it may be settled by then."""
+    """This flow has looked at all that was touched. Whose decision is new is looked at once more, for it may be settled by
+    then, and whoever waits for an approval each time."""
     database.execute("delete from merge.touched where flow = $1", [flow])
-    touch(database, "select address from decided where not is_same")
+    touch(database, "select address from decided where not is_same union all select address from waiting")
     remember(database, f"merged_by:{flow}", basis)
     if was_whole:
         remember(database, f"merged_all_at:{flow}", at.isoformat())

@@ -49,6 +49,8 @@ MERGE = (
     "broken_promises",
 )
 PLAN = (
+    "guarded",
+    "waiting",
     "memberships_decided",
     "profiles",
     "writes_of_consent",

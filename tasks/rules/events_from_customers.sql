@@ -4,8 +4,8 @@
 -- where the platform states the time, that is the time. An emptied opt-in is an inferred opt-out. What we wrote ourselves
 -- and have not settled yet is no event of theirs, nor is our own value with the platform's time. An answer asked for before
 -- we last saw or wrote the account says nothing new, but for an opt-out that our write ran over. "Subscribed" by the merchant's
--- hand is an opt-in only where we see the value change, and never where mail bounced or was reported as spam. Text messages likewise, for
--- the phone number; an account whose number is gone together with its consent speaks of the number it had.
+-- hand is an opt-in only where we see the value change, and never where mail bounced or was reported as spam. Text messages
+-- likewise, for the phone number; an account whose number is gone together with its consent speaks of the number it had.
 with accounts as (
     select
         incoming.*,

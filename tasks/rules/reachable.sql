@@ -1,6 +1,6 @@
 -- Whom profile, tags and orders may be sent for: one row per address that is at the ESP, or will be after this run's creates.
--- Nobody else: an order for a stranger would make them a contact there. A creation that was refused is not tried again, so
--- whoever waits for it is not reachable.
+-- Nobody else: an order for a stranger would make them a contact there. A creation that was refused is not tried again, and one
+-- that needs an approval is not made, so whoever waits for it is not reachable.
 with refused as (
     select writes.address
     from writes_of_consent as writes
@@ -23,4 +23,8 @@ where
     or (
         decided.esp_write in ('create', 'status')
         and decided.address not in (select refused.address from refused)
+        and decided.decision_id not in (
+            select waiting.decision_id from waiting
+            where waiting.side = 'esp'
+        )
     )

@@ -1,4 +1,5 @@
--- What this run has to write: one row per target, kind and key whose last settled write was another one.
+-- What this run has to write: one row per target, kind and key whose last settled write was another one. What waits for an
+-- approval is not planned.
 with wanted as (
     select * from writes_of_consent
     union all
@@ -49,6 +50,12 @@ left join scoped_held as held
     on hashed.target = held.target and hashed.kind = held.kind and hashed.key = held.key
 where
     hashed.payload_hash is distinct from held.payload_hash
+    and not exists (
+        select 1 from waiting
+        where
+            waiting.decision_id = hashed.decision_id
+            and waiting.side = if(hashed.target = 'esp', 'esp', 'shop')
+    )
     and not exists (
         select 1 from load.writes as under_way
         where

@@ -3,7 +3,7 @@
 It runs the bodies of the flows as they stand in `flows/`, with the plain function of each step in the place of its Prefect
 task; Prefect's own part is tested with a real server in `test_prefect.py`. One request is one line of JSON on stdin:
 
-    {"flow": "forward", "full": false, "config": ".../shopsync.toml", "out": ".../result.json", "die": []}
+    {"flow": "forward", "full": false, "plan": null, "config": ".../shopsync.toml", "out": ".../result.json", "die": []}
 
 It answers {"pid": ...}, waits for a line "go", and when the run is over answers {"status": ..., "signal": ...}. The file
 `out` then holds what the run returned, how it ended, and where it committed. `die` lists commits; the first of them that the
@@ -95,7 +95,7 @@ def run_once(asked: dict[str, Any]) -> int:
     os.environ["SHOPSYNC_CONFIG"] = asked["config"]
     told: dict[str, Any] = {"result": None, "message": None}
     try:
-        options = {"full": True} if asked.get("full") else {}
+        options = {name: asked[name] for name in ("full", "plan") if asked.get(name)}
         told["result"] = BODIES[asked["flow"]]("demo", **options)
         status = 6 if told["result"]["rejected"] else 0
     except (SetupError, TryLater) as error:

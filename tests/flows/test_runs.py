@@ -145,14 +145,43 @@ def test_a_store_that_somebody_deleted_is_filled_again_and_triggers_nothing(town
     assert cuts.unbalanced(town.folder / "state" / "demo" / "state.duckdb") == []
 
 
-@pytest.mark.parametrize("policy", ["mailchimp-for-shopify", "cleverreach"])
-def test_a_policy_with_exceptions_is_shown_and_not_carried_out(town: cuts.Town, policy: str) -> None:
-    with town.open() as doors:
+@pytest.mark.parametrize(
+    ("policy", "flow", "exception"), [("mailchimp-for-shopify", "reverse", "E1"), ("cleverreach", "forward", "E3")]
+)
+def test_exceptions_wait_for_an_approval_and_nothing_else_does(town: cuts.Town, policy: str, flow: str, exception: str) -> None:
+    with town.open():
         town.config.write_text(town.config.read_text().replace("consent-first", policy))
-        ends = [town.program.run(flow, town.config) for flow in ("forward", "reverse", "plan")]
-        assert {call.method for door in doors.values() for call in door.calls} == {"GET"}
-    assert [end["status"] for end in ends] == [2, 2, 0]
-    assert "needs your approval" in ends[0]["message"]
+        ends = {each: town.program.run(each, town.config) for each in ("forward", "reverse")}
+        assert [end["status"] for end in ends.values()] == [0, 0]
+        (plan,) = ends[flow]["result"]["waiting"]
+        assert {row["exception"] for row in plan["changes"]} == {exception}
+        assert sum(row["acknowledged"] for end in ends.values() for row in end["result"]["writes"]) > 20
+        again = town.program.run(flow, town.config)["result"]
+        assert [one["plan"] for one in again["waiting"]] == [plan["plan"]], "the same plan, as long as nothing else is decided"
+        assert again["writes"] == [], "and nothing of it is written"
+
+        approved = town.program.run(flow, town.config, plan=plan["plan"])
+        assert approved["status"] == 0
+        assert approved["result"]["waiting"] == []
+        told = {"forward": ("create", "status"), "reverse": ("consent",)}[flow]
+        written = sum(row["acknowledged"] for row in approved["result"]["writes"] if row["kind"] in told)
+        assert written == plan["people"]
+        for each in ("forward", "reverse", "forward", "reverse"):
+            last = town.program.run(each, town.config)["result"]
+        assert (last["writes"], last["waiting"]) == ([], [])
+    assert cuts.unbalanced(town.folder / "state" / "demo" / "state.duckdb") == []
+
+
+def test_a_plan_that_does_not_hold_any_more_is_not_approved(town: cuts.Town) -> None:
+    with town.open():
+        town.config.write_text(town.config.read_text().replace("consent-first", "cleverreach"))
+        (plan,) = town.program.run("forward", town.config)["result"]["waiting"]
+        for customer in list(town.shop.shop.customers.values()):
+            town.shop.act_tick(customer.id, "0")
+        for what, message in ((plan["plan"], "came out otherwise"), ("0123456789ab", "there is no plan")):
+            ended = town.program.run("forward", town.config, plan=what)
+            assert ended["status"] == 2
+            assert message in ended["message"]
 
 
 def test_a_dry_run_writes_to_neither_side_and_counts_what_waits(town: cuts.Town) -> None:

@@ -148,15 +148,12 @@ def contact(email: str, status: str = "subscribed") -> dict[str, str]:
 
 def stored(state: State, records: list[dict[str, str]], *, asked_at: datetime = AT) -> storage.Stored:
     frame = pl.DataFrame(
-        {
+        {name: [None for _ in records] for name in Contacts.to_schema().columns}
+        | {
             "contact_id": [record["email"] for record in records],
             "email": [record["email"] for record in records],
             "address": [record["email"].lower() if "@" in record["email"] else None for record in records],
             "status": [record["status"] for record in records],
-            "actor": [None for _ in records],
-            "reason": [None for _ in records],
-            "opted_in_at": [None for _ in records],
-            "status_at": [None for _ in records],
             "changed_at": [AT - timedelta(days=1) for _ in records],
             "fields": ["{}" for _ in records],
             "tags": ["[]" for _ in records],

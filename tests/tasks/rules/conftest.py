@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import time_machine
 from schemas.esp import Contacts
 from schemas.shop import Customers, Orders
 from schemas.state import TABLES
-from tasks import ledger, merge, rules, storage
+from tasks import ledger, merge, plans, rules, storage
 from tasks.connector import Outcome, Page, Write
 from tasks.decide import decide_and_plan
 from tasks.merge import Choices, Store
@@ -477,12 +478,18 @@ class World:
         return done
 
     def _decide(self, database: Database, flow: str | None) -> str:
-        """A flow looks at whom something touched, a dry run at everybody: what it finds, the flows have missed."""
+        """A flow looks at whom something touched, a dry run at everybody: what it finds, the flows have missed.
+
+        The merchant approves whatever waits for it.
+        """
         self.wait(seconds=1)
         self.runs += 1
         run_id = f"run-{self.runs:04}"
         stores = [Store(shop, f"at-{shop}", "WooCommerce") for shop in self.shops]
-        decide_and_plan(database, flow, self.choices, stores, run_id=run_id, at=self.now, whole=flow is None)
+        decide = partial(decide_and_plan, database, flow, self.choices, stores, run_id=run_id, whole=flow is None)
+        decide(at=self.now)
+        if flow and (waiting := plans.keep(database, run_id, flow, self.now)):
+            decide(at=self.now, approved=waiting["plan"])
         return run_id
 
     def _read_again(self, run_id: str) -> None:

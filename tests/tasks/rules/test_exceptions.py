@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flows.pages import changes
-from tasks import ledger, rules
+from tasks import plans, rules
 
 World = Any
 ANNA, BERT = "anna@example.com", "bert@example.com"
@@ -206,9 +206,11 @@ def test_nobody_of_whom_the_esp_knows_better_is_made_active(active: World, at_es
 
 
 def test_what_plan_prints_names_the_exception(overruling: World) -> None:
-    overruling.plans()
+    assert "consent" not in {row["kind"] for row in overruling.plans()}, "it is not sent unasked"
     with overruling.opened() as database:
-        shown = changes(ledger.transitions(database, f"run-{overruling.runs:04}"))
+        waiting = plans.keep(database, "run-x", "reverse", overruling.now)
+    assert waiting
+    shown = changes(waiting["changes"])
     assert [(row["people"], row["at"], row["from"], row["to"], row["rule"]) for row in shown] == [
         (1, "shop", "unsubscribed", "subscribed", "4.1b, exception E1")
     ]
