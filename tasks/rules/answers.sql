@@ -1,6 +1,6 @@
 -- Which standing opt-in is newer than which standing opt-out: one row per pair of one address and channel (behaviour 2.2).
 -- Newer is: no earlier than after the latest moment of the opt-out, or seen to follow it; but what a shop had not heard of its
--- merchant did not answer. A tie is not newer.
+-- merchant did not answer, and a carried opt-in never answers the address's own opt-out (behaviour 12.6). A tie is not newer.
 select
     outs.address,
     outs.channel,
@@ -24,4 +24,5 @@ left join unheard
 where
     outs.kind = 'opted_out'
     and ins.kind = 'opted_in'
+    and (outs.is_carried or not ins.is_carried)
     and ((ins.earliest_at > outs.latest_at and unheard.in_root is null) or seen_after.in_root is not null)

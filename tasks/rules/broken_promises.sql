@@ -17,8 +17,11 @@ with subscribing as (
 ),
 
 said as (
-    select events.*
+    select
+        events.*,
+        coalesce(origin.address <> events.address, false) as is_carried
     from scoped_events as events
+    left join consent.events as origin on events.caused_by = origin.event_id
     semi join subscribing on events.address = subscribing.address and events.channel = subscribing.channel
 ),
 
@@ -45,16 +48,16 @@ followed as (
             and coalesce(refusals.caused_by, refusals.event_id) = unheard.out_root
     where
         refusals.kind = 'opted_out'
+        and (refusals.is_carried or not given.is_carried)
         and ((given.earliest_at > refusals.latest_at and unheard.in_root is null) or seen_after.in_root is not null)
 ),
 
 unfollowed as (
     select
         said.*,
-        said.side = 'shop' and coalesce(origin.address, said.address) = said.address as is_the_shops_own
+        said.side = 'shop' and not said.is_carried as is_the_shops_own
     from said
     anti join followed on said.event_id = followed.event_id
-    left join consent.events as origin on said.caused_by = origin.event_id
     where said.kind = 'opted_out'
 )
 

@@ -4,7 +4,7 @@ with judged as (
     select
         facts.*,
         case facts.suppression
-            when 'complained' then if(facts.esp_status in ('subscribed', 'pending'), 'unsubscribed', 'keep')
+            when 'complained' then if(facts.contact_status in ('subscribed', 'pending'), 'unsubscribed', 'keep')
             when 'bounced' then 'keep'
             else rules.set_esp
         end as set_esp,
@@ -34,18 +34,20 @@ with judged as (
 ),
 
 -- Keeping an opt-out means that every record of the side has it: an account of another shop, or a contact to whose address an
--- opt-out followed, may still say otherwise (behaviour 2.12, 12.6).
+-- opt-out followed, may still say otherwise (behaviour 2.12, 12.6). An opt-out that a newer opt-in of the other side took back
+-- is kept by nobody.
 told as (
     select
         judged.* exclude (set_esp, set_shop),
         case
             when
                 set_esp = 'keep' and suppression is null
-                and esp_status = 'unsubscribed' and contact_status in ('subscribed', 'pending')
+                and esp_status = 'unsubscribed' and contact_status in ('subscribed', 'pending', 'not_subscribed')
                 then 'unsubscribed'
             else set_esp
         end as set_esp,
-        set_shop = 'keep' and suppression is null and shop_status = 'unsubscribed' as is_kept_out,
+        set_shop = 'keep' and suppression is null and shop_status = 'unsubscribed'
+        and not (esp_status = 'subscribed' and time_order = 'esp_newer') as is_kept_out,
         if(is_kept_out, 'unsubscribed', set_shop) as set_shop
     from judged
 ),

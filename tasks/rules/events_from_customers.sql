@@ -71,7 +71,10 @@ last_said as (
         compared.customer_id,
         compared.channel,
         arg_max(events.actor, (events.as_of_at, events.event_id)) as actor,
-        arg_max(events.kind, (events.as_of_at, events.event_id)) filter (where events.actor <> 'system') as own_kind
+        arg_max(events.kind, (events.as_of_at, events.event_id)) filter (where events.actor <> 'system') as own_kind,
+        arg_max(events.actor || ' ' || events.kind, (events.as_of_at, events.event_id)) filter (
+            where events.as_of_at <= (select page.asked_at from page)
+        ) as held_then
     from compared
     inner join consent.events as events
         on
@@ -95,6 +98,7 @@ changed as (
         or (
             not is_fresh and consent = 'out' and differs
             and address = known_address and last_said.own_kind is distinct from 'opted_out'
+            and last_said.held_then is distinct from 'system opted_out'
         )
 ),
 

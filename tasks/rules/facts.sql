@@ -19,10 +19,9 @@ unanswered as (
         said.address,
         said.channel,
         bool_or(said.side = 'shop') as shop_out,
-        bool_or(said.side = 'shop' and origin.address <> said.address) as shop_carried,
+        bool_or(said.side = 'shop' and said.is_carried) as shop_carried,
         bool_or(said.side = 'esp') as esp_out
     from standing_events as said
-    left join consent.events as origin on said.caused_by = origin.event_id
     where said.kind = 'opted_out' and said.event_id not in (select answers.out_event from answers)
     group by said.address, said.channel
 ),

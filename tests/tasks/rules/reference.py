@@ -229,16 +229,6 @@ POLICIES: dict[str, Callable[[Case], Targets]] = {
 }
 
 
-CARRIED_YES = "a carried opt-in lifts the new address's own opt-out where that is older"
-CARRIED_NO = "a carried opt-out does not reach a contact that never opted in"
-LATE_COPY = "our own opt-out in a late page of the shop becomes the person's, where the value has changed since"
-LIFTED_NO = "an opt-out in the shop that a newer opt-in at the ESP has lifted is told to a new account"
-COMPLAINT_OF_E3 = "a carried complaint does not reach a contact that exception E3 made active"
-OPEN_DEFECTS = {CARRIED_YES, CARRIED_NO, LATE_COPY, LIFTED_NO, COMPLAINT_OF_E3}
-"""Where the product differs from the written behaviour, and the reference follows it until that is mended; each has a test that
-fails for now."""
-
-
 class Reference:
     """Shops, an audience, and somebody with a notebook between them."""
 
@@ -251,7 +241,6 @@ class Reference:
         groups: Iterable[str] = ("subscriber", "buyer", "contact"),
     ) -> None:
         self.policy, self.shops, self.is_strict, self.groups = policy, list(shops), is_strict, set(groups)
-        self.open = set(OPEN_DEFECTS)
         self.customers: dict[Account, Customer] = {}
         self.orders: dict[tuple[str, str], Order] = {}
         self.contacts: dict[str, Contact] = {}
@@ -315,10 +304,6 @@ class Reference:
         said_before = before[1] if before else None
         record, what = f"customer {key}", meaning(customer.consent, said_before)
         addresses = {known.address} if is_late else {customer.email}
-        if is_late and LATE_COPY in self.open:
-            if "out" == customer.consent != known.value and known.address == customer.email and self._last_own(record) != "out":
-                self._note(known.address, record, "out", customer.created_at, answered)
-            return
         if what == "out" and known.address != customer.email:  # nobody knows at which address they said it
             addresses |= {known.address, customer.email}
         if what and customer.consent != said_before and not self._is_on_its_way(key[0], key[1], customer.consent):
@@ -327,10 +312,6 @@ class Reference:
         if not is_late:
             known.address, known.is_gone = customer.email, False
             known.values.append((asked, customer.consent))
-
-    def _last_own(self, record: str) -> What | None:
-        own = [entry for records in self.entries.values() for entry in records.get(record, ()) if not entry.is_copy]
-        return max(own, key=lambda entry: entry.since).what if own else None
 
     def look_at_orders(self, shop: str) -> None:
         for key, order in self.orders.items():
@@ -415,7 +396,7 @@ class Reference:
 
     def _is_newer(self, yes: Said, no: Said, address: str) -> bool:
         """2.2. A yes that was carried here never lifts a no that was said at this very address (12.6)."""
-        if yes.address != address and no.address == address and CARRIED_YES not in self.open:
+        if yes.address != address and no.address == address:
             return False
         return yes.earliest > no.latest or no in yes.after
 
@@ -536,12 +517,8 @@ class Reference:
             decision.overruled = [e.said for e in self._side(address, "shop") if e.what == "out"]
         writes = []
         if suppression and suppression[0] == "complained" and held in {"subscribed", "pending"}:
-            is_active_by_exception = esp not in {"subscribed", "pending"}
-            set_esp = None if is_active_by_exception and COMPLAINT_OF_E3 in self.open else "unsubscribed"
-        if (set_esp, suppression, esp) == (None, None, "unsubscribed") and held in {
-            *("subscribed", "pending"),
-            *(() if CARRIED_NO in self.open else ("not_subscribed",)),
-        }:
+            set_esp = "unsubscribed"
+        if (set_esp, suppression, esp) == (None, None, "unsubscribed") and held in {"subscribed", "pending", "not_subscribed"}:
             set_esp = "unsubscribed"  # what a contact at a new address may not know yet (12.6)
         if write := self._write_to_esp(address, set_esp, held, case, shop_said, decision):
             writes.append(write)
@@ -585,9 +562,7 @@ class Reference:
         """What one account has to be told."""
         writes = []
         told, caused_by = status, esp_said
-        is_lifted = (
-            is_yes_newer and decision.esp == "subscribed" and self.policy != "newsletter2go" and LIFTED_NO not in self.open
-        )
+        is_lifted = is_yes_newer and decision.esp == "subscribed"
         if suppression and suppression[0] == "complained":  # 5.2
             told, caused_by = "unsubscribed", suppression[1]
         elif shop == "unsubscribed" and status != "subscribed" and not is_lifted:  # 2.12: an opt-out of one goes to all

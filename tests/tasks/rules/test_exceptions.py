@@ -152,7 +152,7 @@ def test_who_is_made_active_is_no_opt_in(active: World) -> None:
     [
         (lambda world: world.says("1", "out"), ("unsubscribed", "out")),
         (lambda world: world.at_esp(ANNA, "unsubscribed"), ("unsubscribed", "out")),
-        (lambda world: world.at_esp(ANNA, "not_subscribed"), ("not_subscribed", "out")),
+        (lambda world: world.at_esp(ANNA, "not_subscribed"), ("unsubscribed", "out")),  # 13b: said in so many words
         (lambda world: world.at_esp(ANNA, "complained"), ("complained", "out")),
         (lambda world: world.says("1", "in"), ("subscribed", "in")),
     ],

@@ -73,6 +73,22 @@ CASES = {
            e2 | a | shop | customer:1 | opted_out | system | 02-01 | 02-03 | 02-04 | e9""",
         "e2",
     ),
+    "our copy of an opt-out does not hide a later one of theirs": (
+        """e1 | a | shop | customer:1 | opted_out | self   | 02-01 | 02-03 | 02-03 | -
+           e2 | a | shop | customer:1 | opted_out | system | 02-01 | 02-02 | 02-04 | e9""",
+        "e1",
+    ),
+    "our copy of an opt-out replaces an opt-in, also one that took back a later opt-out": (
+        """e1 | a | shop | customer:1 | opted_out | self   | 02-01 | 02-03 | 02-03 | -
+           e2 | a | shop | customer:1 | opted_in  | self   | 02-03 | 02-04 | 02-04 | -
+           e3 | a | shop | customer:1 | opted_out | system | 02-01 | 02-02 | 02-05 | e9""",
+        "e3",
+    ),
+    "our copy of a later opt-out replaces an earlier one of theirs": (
+        """e1 | a | shop | customer:1 | opted_out | self   | 02-01 | 02-01 | 02-01 | -
+           e2 | a | shop | customer:1 | opted_out | system | 02-02 | 02-02 | 02-04 | e9""",
+        "e2",
+    ),
 }
 
 
@@ -100,3 +116,15 @@ def test_a_copy_stands_where_its_original_was_seen_after_the_opt_out(drawn: Any)
     )
     drawn.build("seen_after")
     drawn.gives("standing_events", "event_id\n in\n copy")
+
+
+@pytest.mark.parametrize(("cause", "is_carried"), [("-", "no"), ("here", "no"), ("there", "yes")])
+def test_what_followed_from_another_address_is_carried(drawn: Any, cause: str, is_carried: str) -> None:
+    drawn.given(
+        "consent.events",
+        f"""event_id | address | record | kind     | caused_by
+            here     | a       | 1      | opted_in | -
+            there    | b       | 1      | opted_in | -
+            copy     | a       | 2      | opted_in | {cause}""",
+    )
+    drawn.gives("standing_events", f"event_id | is_carried\n copy | {is_carried}", where="event_id = 'copy'")

@@ -6,7 +6,6 @@ between them with accounts in two shops; so everybody meets only themselves, and
 
 from __future__ import annotations
 
-import functools
 import os
 import random
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from reference import CARRIED_NO, CARRIED_YES, COMPLAINT_OF_E3, LATE_COPY, LIFTED_NO, POLICIES, Reference
+from reference import POLICIES, Reference
 
 from tasks import chain
 from tasks.connector import Page
@@ -52,8 +51,8 @@ OFTEN = (*AT_SHOP, "order", "order with tick", "order as guest", "order as guest
 OFTEN += ("sign up", "leave", "merchant subscribes", "merchant unsubscribes")
 SELDOM = ("bounce", "complain", "archive", "delete account", "change address")
 ACTS = (*OFTEN, *OFTEN, *SELDOM)
-FLOWS = ("forward", "reverse", "forward, reverse", "reverse, forward", "reverse in forward")
-"""How the runs of a day go. "forward in reverse" comes back when `test_our_copy_of_a_no_does_not_hide_a_later_one` passes."""
+FLOWS = ("forward", "reverse", "forward, reverse", "reverse, forward", "reverse in forward", "forward in reverse")
+"""How the runs of a day go."""
 
 
 class Crash(Exception):
@@ -386,13 +385,9 @@ def test_a_world_that_fails_leaves_no_database_open(world_at: Callable[..., Any]
     assert worlds[0]._database is None
 
 
-# Where shopsync differs from the written behaviour. The reference goes along with it (`OPEN_DEFECTS`), so that the days can be
-# compared; these tell the same as stories, and pass as soon as it is mended.
-
-defect = functools.partial(pytest.mark.xfail, strict=True)
+# What the days have found.
 
 
-@defect(reason=CARRIED_YES)
 def test_a_carried_opt_in_never_lifts_the_new_addresss_own_opt_out_however_old_that_is(make_world: MakeWorld) -> None:
     """12.6."""
     world = make_world()
@@ -408,7 +403,6 @@ def test_a_carried_opt_in_never_lifts_the_new_addresss_own_opt_out_however_old_t
     assert world.esp_status(BOB) in {"absent", "unsubscribed"}
 
 
-@defect(reason=CARRIED_NO)
 def test_a_carried_opt_out_reaches_the_contact_at_the_new_address(make_world: MakeWorld) -> None:
     """12.6, 13b: also one that never opted in."""
     world = make_world()
@@ -425,7 +419,6 @@ def test_a_carried_opt_out_reaches_the_contact_at_the_new_address(make_world: Ma
     assert world.esp_status(BOB) == "unsubscribed"
 
 
-@defect(reason=LATE_COPY)
 def test_our_own_opt_out_in_a_late_page_is_nobodys_word(make_world: MakeWorld) -> None:
     """2.1, 12.4. The page was asked for while the account held what we had told it; meanwhile it was emptied."""
     world = make_world()
@@ -449,7 +442,6 @@ def test_our_own_opt_out_in_a_late_page_is_nobodys_word(make_world: MakeWorld) -
     assert world.esp_status(ANNA) == "subscribed"
 
 
-@defect(reason=LIFTED_NO)
 def test_a_new_account_is_not_told_of_an_opt_out_that_the_person_took_back_at_the_esp(make_world: MakeWorld) -> None:
     """7, 2.12: both sides were settled as subscribed, and nobody has said no since."""
     world = make_world()
@@ -468,7 +460,6 @@ def test_a_new_account_is_not_told_of_an_opt_out_that_the_person_took_back_at_th
     assert world.accounts["shop", "2"].consent != "out"
 
 
-@defect(reason=COMPLAINT_OF_E3)
 def test_a_carried_complaint_reaches_whom_cleverreach_made_active(make_world: MakeWorld) -> None:
     """12.1, 12.6."""
     world = make_world(policy="cleverreach")
@@ -485,7 +476,6 @@ def test_a_carried_complaint_reaches_whom_cleverreach_made_active(make_world: Ma
     assert world.esp_status(BOB) == "unsubscribed"
 
 
-@defect(reason="a copy of the ESP's opt-out that we write over a later one of the account hides that, and stops every run")
 def test_our_copy_of_a_no_does_not_hide_a_later_one(make_world: MakeWorld) -> None:
     """12.1, 12.2. The forward flow reads the account's own opt-out while the reverse flow tells it of the ESP's; a tick in an
     order is newer than that one and not than the account's."""
