@@ -67,6 +67,8 @@ PLAN = (
     "writes_to_shops",
     "writes_to_plan",
 )
+VIEWS = frozenset({"order_owners"})
+"""Relations that are read anew each time, for a copy of them would be too large."""
 
 DOMAINS: dict[str, Sequence[str]] = {
     "phase": ("first", "ongoing"),
@@ -119,9 +121,10 @@ def model(name: str) -> str:
 
 
 def build(database: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
-    """Build relations one after the other, as temporary tables of the same names."""
+    """Build relations one after the other, as temporary tables or views of the same names."""
     for name in names:
-        database.execute(f"create or replace temp table {name} as {model(name)}")
+        kind = "view" if name in VIEWS else "table"
+        database.execute(f"create or replace temp {kind} {name} as {model(name)}")
 
 
 def bind(database: duckdb.DuckDBPyConnection, name: str, frame: pl.DataFrame) -> None:

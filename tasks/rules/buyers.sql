@@ -1,34 +1,37 @@
 -- What people bought: one row per address with an order, over all shops; tests, drafts and the trash are no orders. Money is
 -- never added across currencies: spending is told in the currency of most of the person's purchases, of two the first by name.
--- Of two newest orders at one moment, the same one is always taken. Lists and records are made of the few who need them: of
--- everybody they would not fit into memory.
-with owned as (
+-- `newest` finds the newest order; of two at one moment, always the same one. Millions of orders are grouped once, by numbers
+-- alone, since groups that hold strings or lists would not fit into memory: a shop is a bit, a currency its place in a list.
+with names as (
+    select
+        list(distinct shop order by shop) as shops,
+        list(distinct currency order by currency) as currencies
+    from scoped_orders
+),
+
+owned as not materialized (
     select
         owners.address,
-        owners.shop,
-        orders.currency,
-        count(*) filter (where owners.is_purchase) as orders_count,
-        sum(orders.total - orders.refunded_total) filter (where owners.is_purchase and orders.state <> 'cancelled') as spent,
-        min(orders.ordered_at) filter (where owners.is_purchase) as first_ordered_at,
-        max(orders.ordered_at) filter (where owners.is_purchase) as last_ordered_at,
-        max(epoch_ms(orders.ordered_at) * 1048576 + cast(hash(orders.order_id) % 1048576 as bigint)) as newest
+        if(owners.is_purchase and owners.state <> 'cancelled', owners.total - owners.refunded_total, null) as spent,
+        if(owners.is_purchase, owners.ordered_at, null) as bought_at,
+        cast(1 as hugeint) << cast(list_position(names.shops, owners.shop) - 1 as hugeint) as shop,
+        if(owners.is_purchase, list_position(names.currencies, owners.currency), null) as currency,
+        cast(epoch_us(owners.ordered_at) as hugeint) * 18446744073709551616 + hash(owners.shop, owners.order_id) as newest
     from order_owners as owners
-    inner join scoped_orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
-    where owners.address is not null and not orders.is_test and orders.state not in ('draft', 'trashed')
-    group by owners.address, owners.shop, orders.currency
+    cross join names
+    where owners.address is not null and not owners.is_test and owners.state not in ('draft', 'trashed')
 ),
 
 totals as (
     select
         address,
-        min(shop) as first_shop,
-        max(shop) as last_shop,
-        min(currency) filter (where orders_count > 0) as currency,
-        min(currency) filter (where orders_count > 0) <> max(currency) filter (where orders_count > 0) as is_mixed,
-        sum(orders_count) as orders_count,
+        bit_or(shop) as shops,
+        min(currency) as currency,
+        max(currency) as last_currency,
+        count(bought_at) as orders_count,
         sum(spent) as spent,
-        min(first_ordered_at) as first_ordered_at,
-        max(last_ordered_at) as last_ordered_at,
+        min(bought_at) as first_ordered_at,
+        max(bought_at) as last_ordered_at,
         max(newest) as newest
     from owned
     group by address
@@ -42,18 +45,23 @@ spending as (
     from owned
     semi join (
         select address from totals
-        where is_mixed
+        where currency <> last_currency
     ) as mixed on owned.address = mixed.address
-    where owned.orders_count > 0
+    where owned.currency is not null
     group by owned.address, owned.currency
-    qualify row_number() over (partition by owned.address order by sum(owned.orders_count) desc, owned.currency) = 1
+    qualify row_number() over (partition by owned.address order by count(*) desc, owned.currency) = 1
 )
 
 select
     totals.address,
-    totals.first_shop,
-    totals.last_shop,
-    coalesce(spending.currency, totals.currency) as currency,
+    list_transform(
+        list_filter(
+            range(len(names.shops)),
+            lambda place: totals.shops & (cast(1 as hugeint) << cast(place as hugeint)) <> 0
+        ),
+        lambda place: names.shops[place + 1]
+    ) as shops,
+    names.currencies[coalesce(spending.currency, totals.currency)] as currency,
     totals.orders_count > 0 as has_bought,
     totals.orders_count,
     if(spending.address is null, totals.spent, spending.spent) as total_spent,
@@ -61,4 +69,5 @@ select
     totals.last_ordered_at,
     totals.newest
 from totals
+cross join names
 left join spending on totals.address = spending.address

@@ -1,7 +1,7 @@
--- Whose an order is: one row per order. The account's address while the account exists, else the billing address (a guest).
+-- Whose an order is: one row per order, with all that it says. The account's address while the account exists, else the billing
+-- address (a guest). A view: a copy of millions of orders would not fit into memory.
 select
-    orders.shop,
-    orders.order_id,
+    orders.* exclude (address),
     coalesce(account.address, orders.address) as address,
     orders.customer_id is null or account.customer_id is null as is_guest,
     not orders.is_test

@@ -3,16 +3,27 @@
 select
     owners.address,
     stores.store_id,
-    orders.* exclude (address),
+    owners.shop,
+    owners.order_id,
+    owners.state,
+    owners.currency,
+    owners.total,
+    owners.discount_total,
+    owners.tax_total,
+    owners.shipping_total,
+    owners.refunded_total,
+    owners.promo_codes,
+    owners.ordered_at,
+    owners.updated_at,
+    owners.paid_at,
     held.payload_hash as sent_hash
 from order_owners as owners
-inner join scoped_orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
-inner join stores on orders.shop = stores.shop
+inner join stores on owners.shop = stores.shop
 inner join reachable on owners.address = reachable.address
 cross join run
 left join scoped_held as held
-    on held.target = 'esp' and held.kind = 'order' and held.key = stores.store_id || '/' || orders.order_id
+    on held.target = 'esp' and held.kind = 'order' and held.key = stores.store_id || '/' || owners.order_id
 where
     list_contains(run.groups, 'buyer')
     and (owners.is_purchase or coalesce(held.was_acknowledged, false))
-    and (run.customers_since is null or orders.ordered_at >= run.customers_since)
+    and (run.customers_since is null or owners.ordered_at >= run.customers_since)

@@ -3,24 +3,23 @@
 -- it yet.
 with newest_order as (
     select
-        orders.shop,
-        'order:' || orders.order_id as key,
+        owners.shop,
+        'order:' || owners.order_id as key,
         cast(null as varchar) as customer_id,
-        orders.order_id,
+        owners.order_id,
         owners.address,
-        orders.consent
+        owners.consent
     from order_owners as owners
-    inner join scoped_orders as orders on owners.shop = orders.shop and owners.order_id = orders.order_id
-    inner join stores on orders.shop = stores.shop
+    inner join stores on owners.shop = stores.shop
     where
         stores.writes_to_guests
         and owners.is_guest
         and owners.address is not null
         and owners.address not in (select accounts.address from accounts)
-        and orders.state not in ('draft', 'trashed')
+        and owners.state not in ('draft', 'trashed')
     qualify row_number() over (
-        partition by orders.shop, owners.address
-        order by orders.ordered_at desc, orders.order_id desc
+        partition by owners.shop, owners.address
+        order by owners.ordered_at desc, owners.order_id desc
     ) = 1
 )
 

@@ -114,6 +114,20 @@ def test_everybody_a_shop_knows_once(bought: Any) -> None:
     )
 
 
+def test_the_shops_that_know_somebody_by_an_account_or_by_an_order(drawn: Any) -> None:
+    """A test order knows nobody."""
+    drawn.given(
+        "shop.customers",
+        "shop | customer_id | address\n second | 1 | both\n shop | 2 | both\n shop | 3 | buyer\n second | 4 | tester",
+    )
+    drawn.given(
+        "shop.orders",
+        "shop | order_id | address | is_test\n second | 7 | buyer | no\n shop | 8 | buyer | no\n shop | 9 | tester | yes",
+    )
+    drawn.build("order_owners", "buyers", "people")
+    drawn.gives("people", "address | shops\n both | second,shop\n buyer | second,shop\n tester | second")
+
+
 @pytest.mark.parametrize(
     ("status", "has_bought", "groups"),
     [
@@ -160,13 +174,11 @@ def test_the_choice_of_groups(drawn: Any, groups: str, chosen: tuple[str, ...], 
     drawn.gives("writes_of_consent", "kind | key" + ("\n create | a" if is_added else ""))
     drawn.gives("profiles", "address" + ("\n a" if is_added else ""))
     bought = "buyer" in groups
-    drawn.given("shop.orders", "order_id | address\n 7 | a")
-    drawn.given("order_owners", f"shop | order_id | address | is_purchase\n shop | 7 | a | {'yes' if bought else 'no'}")
+    drawn.given("shop.orders", f"order_id | address | state\n 7 | a | {'paid' if bought else 'failed'}")
     drawn.gives("orders_to_send", "order_id" + ("\n 7" if orders_go else ""))
 
 
 def test_an_order_for_a_stranger_is_not_sent(drawn: Any) -> None:
     """It would make them a contact there."""
     drawn.given("shop.orders", "order_id | address\n 7 | stranger")
-    drawn.given("order_owners", "shop | order_id | address | is_purchase\n shop | 7 | stranger | yes")
     drawn.gives("orders_to_send", "order_id")

@@ -280,7 +280,6 @@ def bought(drawn: Any, products: str = "7 | 70 | 70 | Te | 5") -> None:
         "shop.orders",
         "order_id | address | currency | total | state | ordered_at | updated_at\n 1 | a | SEK | 12.5 | paid | 02-01 | 02-01",
     )
-    drawn.given("order_owners", "shop | order_id | address | is_purchase\n shop | 1 | a | yes")
     drawn.given(
         "shop.order_lines",
         """shop | order_id | line_id | product_id | variant_id | quantity | price
@@ -323,15 +322,12 @@ def test_an_order_of_a_customer_whom_the_store_refused_is_not_sent(drawn: Any) -
 
 
 @pytest.mark.parametrize(
-    ("state", "is_purchase", "was_sent", "goes"),
-    [("paid", "yes", "no", True), ("failed", "no", "no", False), ("cancelled_unpaid", "no", "yes", True)],
+    ("state", "was_sent", "goes"),
+    [("paid", "no", True), ("failed", "no", False), ("cancelled_unpaid", "yes", True)],
 )
-def test_an_order_that_the_esp_has_goes_on_being_updated(
-    drawn: Any, state: str, is_purchase: str, was_sent: str, goes: bool
-) -> None:
+def test_an_order_that_the_esp_has_goes_on_being_updated(drawn: Any, state: str, was_sent: str, goes: bool) -> None:
     drawn.given("reachable", "address\n a")
     drawn.given("shop.orders", f"order_id | address | state\n 1 | a | {state}")
-    drawn.given("order_owners", f"shop | order_id | address | is_purchase\n shop | 1 | a | {is_purchase}")
     drawn.given("load.held", f"target | kind | key | was_acknowledged\n esp | order | store-1/1 | {was_sent}")
     drawn.gives("orders_to_send", "order_id" + ("\n 1" if goes else ""))
 
@@ -340,7 +336,6 @@ def test_the_start_date_limits_which_orders_go(drawn: Any) -> None:
     drawn.choose(customers_since=drawn.instant("02-15").date())
     drawn.given("reachable", "address\n a")
     drawn.given("shop.orders", "order_id | address | ordered_at\n 1 | a | 02-14 23:59\n 2 | a | 02-15")
-    drawn.given("order_owners", "shop | order_id | address | is_purchase\n shop | 1 | a | yes\n shop | 2 | a | yes")
     drawn.gives("orders_to_send", "order_id\n 2")
 
 
