@@ -267,12 +267,9 @@ class Prefect:
 
 
 def stop(process: subprocess.Popen[Any]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    """At once: nothing in it outlives the demo."""
+    process.kill()
+    process.wait()
 
 
 class _Demo:
