@@ -24,10 +24,9 @@ unanswered as (
     select
         said.address,
         bool_or(said.side = 'shop') as shop_out,
-        bool_or(said.side = 'shop' and origin.address <> said.address) as shop_carried,
+        bool_or(said.side = 'shop' and said.is_carried) as shop_carried,
         bool_or(said.side = 'esp') as esp_out
     from standing_events as said
-    left join scoped_events as origin on said.caused_by = origin.event_id
     where
         said.channel = 'sms'
         and said.kind = 'opted_out'

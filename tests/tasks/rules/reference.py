@@ -229,6 +229,10 @@ POLICIES: dict[str, Callable[[Case], Targets]] = {
 }
 
 
+SAYS: dict[str, What] = {"subscribed": "in", "unsubscribed": "out", "pending": "pending"}
+"""What a status that we write says of consent."""
+
+
 class Reference:
     """Shops, an audience, and somebody with a notebook between them."""
 
@@ -660,7 +664,7 @@ class Reference:
             self.accounts[write.target, write.key].values.append(
                 (now, {"subscribed": "in", "unsubscribed": "out"}[str(write.status)])
             )
-        what: What | None = {"subscribed": "in", "unsubscribed": "out", "pending": "pending"}.get(str(write.status))  # type: ignore[assignment]
+        what = SAYS.get(str(write.status))
         if what and write.caused_by:
             record = f"contact {write.key}" if write.target == "esp" else f"customer {(write.target, write.key)}"
             self.entries[write.decision.address][record].append(Entry(write.caused_by, what, now, is_copy=True))
@@ -693,6 +697,5 @@ class Reference:
 
 def meaning(value: str | None, before: str | None) -> What | None:
     """2.9: a change from in to anything else is an opt-out; nothing that becomes empty, or was never ticked, is not."""
-    if value in {"in", "out"}:
-        return value  # type: ignore[return-value]
-    return "out" if before == "in" else None
+    said: dict[str | None, What] = {"in": "in", "out": "out"}
+    return said.get(value) or ("out" if before == "in" else None)
