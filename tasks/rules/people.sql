@@ -1,6 +1,7 @@
 -- Everybody a shop knows now: one row per address, accounts first, else the newest order's billing data.
--- An anonymised or test order knows nobody; everybody sharing an address is one person here. Only who has several accounts is
--- sorted and gathered: everybody would not fit into memory.
+-- An anonymised or test order knows nobody; everybody sharing an address is one person here. Of several accounts the newest
+-- tells who they are, not the one that changed last: what we write to an account changes it as well. Only who has several
+-- accounts is sorted and gathered: everybody would not fit into memory.
 with accounts_known as not materialized (
     select * from scoped_customers
     where address is not null and deleted_at is null
@@ -9,7 +10,8 @@ with accounts_known as not materialized (
 several as (
     select
         address,
-        list(distinct shop order by shop) as shops
+        list(distinct shop order by shop) as shops,
+        max(updated_at) as updated_at
     from accounts_known
     semi join (
         select each_account.address from accounts_known as each_account
@@ -27,13 +29,13 @@ account as not materialized (
     anti join several on known.address = several.address
     union all
     select
-        known.*,
+        known.* replace (several.updated_at as updated_at),
         several.shops
     from accounts_known as known
     inner join several on known.address = several.address
     qualify row_number() over (
         partition by known.address
-        order by known.updated_at desc nulls last, known.created_at desc nulls last, known.shop, known.customer_id
+        order by known.created_at desc nulls last, known.shop, known.customer_id
     ) = 1
 ),
 

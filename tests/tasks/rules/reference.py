@@ -30,6 +30,8 @@ class Customer:
     consent: str | None
     created_at: datetime
     is_bounce_noted: bool = False
+    said_at: datetime | None = None
+    """When they said so, where the shop states it (2.2)."""
 
 
 @dataclass
@@ -84,6 +86,7 @@ class Known:
 
     address: str
     values: list[tuple[datetime, str | None]] = field(default_factory=list)
+    said_at: datetime | None = None
     is_gone: bool = False
 
     @property
@@ -243,8 +246,11 @@ class Reference:
         *,
         is_strict: bool = False,
         groups: Iterable[str] = ("subscriber", "buyer", "contact"),
+        state_times: Iterable[str] = (),
     ) -> None:
+        """`state_times` are the shops that state when somebody said something."""
         self.policy, self.shops, self.is_strict, self.groups = policy, list(shops), is_strict, set(groups)
+        self.state_times = set(state_times)
         self.customers: dict[Account, Customer] = {}
         self.orders: dict[tuple[str, str], Order] = {}
         self.contacts: dict[str, Contact] = {}
@@ -266,7 +272,12 @@ class Reference:
     # What people do
 
     def account(self, customer_id: str, email: str, consent: str | None, shop: str, now: datetime) -> None:
-        self.customers[shop, customer_id] = Customer(email, consent, now)
+        self.customers[shop, customer_id] = Customer(email, None, now)
+        self.say((shop, customer_id), consent, now)
+
+    def say(self, key: Account, consent: str | None, now: datetime) -> None:
+        customer = self.customers[key]
+        customer.consent, customer.said_at = consent, now if consent and key[0] in self.state_times else None
 
     def order(self, order_id: str, email: str | None, customer_id: str | None, shop: str, *, tick: bool, now: datetime) -> None:
         self.orders[shop, order_id] = Order(email, customer_id, tick, now)
@@ -310,11 +321,14 @@ class Reference:
         addresses = {known.address} if is_late else {customer.email}
         if what == "out" and known.address != customer.email:  # nobody knows at which address they said it
             addresses |= {known.address, customer.email}
-        if what and customer.consent != said_before and not self._is_on_its_way(key[0], key[1], customer.consent):
+        says_so_again = customer.said_at is not None and (known.said_at is None or customer.said_at > known.said_at)
+        is_new = customer.consent != said_before or says_so_again
+        if what and is_new and not self._is_on_its_way(key[0], key[1], customer.consent):
+            first = customer.said_at or max(before[0] if before else EVER, customer.created_at)
             for address in addresses:
-                self._note(address, record, what, max(before[0] if before else EVER, customer.created_at), answered)
+                self._note(address, record, what, first, customer.said_at or answered)
         if not is_late:
-            known.address, known.is_gone = customer.email, False
+            known.address, known.is_gone, known.said_at = customer.email, False, customer.said_at
             known.values.append((asked, customer.consent))
 
     def look_at_orders(self, shop: str) -> None:
@@ -633,6 +647,8 @@ class Reference:
                 customer.is_bounce_noted = True
             else:
                 customer.consent = {"subscribed": "in", "unsubscribed": "out"}[str(write.status)]
+                if write.target in self.state_times:
+                    customer.said_at = write.caused_by.latest if write.caused_by else now
             return
         contact = self.contacts.get(write.key)
         if contact and self.is_strict and contact.is_final and write.status == "subscribed":
@@ -661,9 +677,10 @@ class Reference:
             if write.status == "deleted":
                 self.archived_by_us[write.key] = now
         elif write.kind == "consent":
-            self.accounts[write.target, write.key].values.append(
-                (now, {"subscribed": "in", "unsubscribed": "out"}[str(write.status)])
-            )
+            known = self.accounts[write.target, write.key]
+            known.values.append((now, {"subscribed": "in", "unsubscribed": "out"}[str(write.status)]))
+            if write.target in self.state_times:
+                known.said_at = write.caused_by.latest if write.caused_by else now
         what = SAYS.get(str(write.status))
         if what and write.caused_by:
             record = f"contact {write.key}" if write.target == "esp" else f"customer {(write.target, write.key)}"

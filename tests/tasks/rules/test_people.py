@@ -8,10 +8,11 @@ import pytest
 
 ACCOUNTS = """
     customer_id | address         | email           | first_name | updated_at | created_at | deleted_at
-    1           | anna@x.example  | Anna@x.example  | Anna       | 02-01      | 01-01      | -
-    2           | anna@x.example  | ANNA@x.example  | Änne       | 02-05      | 01-01      | -
+    1           | anna@x.example  | Anna@x.example  | Anna       | 02-06      | 01-01      | -
+    2           | anna@x.example  | ANNA@x.example  | Änne       | 02-05      | 01-02      | -
     3           | gone@x.example  | gone@x.example  | Gone       | 02-01      | 01-01      | 02-02
     4           | -               | -               | Nobody     | 02-01      | 01-01      | -"""
+"""Of two accounts at one address the newer one tells who they are: what we write moves the time of the last change."""
 ORDERS = (
     "shop | order_id | customer_id | address | email | first_name | state | is_test | currency | total | refunded_total"
     " | ordered_at"
@@ -146,6 +147,15 @@ def test_groups(drawn: Any, status: str | None, has_bought: str, groups: str) ->
     drawn.given("people", f"address | has_bought\n a | {has_bought}")
     shop = f"\n a | shop | {status}" if status else ""
     drawn.given("side_status", f"address | side | status{shop}\n a | esp | subscribed")
+    drawn.gives("memberships", f"address | groups\n a | {groups}")
+
+
+@pytest.mark.parametrize(("suppression", "groups"), [("complained", "contact"), ("bounced", "subscriber")])
+def test_who_reported_us_as_spam_is_no_subscriber(drawn: Any, suppression: str, groups: str) -> None:
+    """Also after a newer tick in an order: the shops are told that they left (5.2). A bounce is nothing that they said."""
+    drawn.given("people", "address | has_bought\n a | no")
+    drawn.given("side_status", "address | side | status\n a | shop | subscribed")
+    drawn.given("suppressions", f"address | suppression\n a | {suppression}")
     drawn.gives("memberships", f"address | groups\n a | {groups}")
 
 
