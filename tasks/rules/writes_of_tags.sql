@@ -1,6 +1,7 @@
 -- Special and origin tags: one row per reachable person whose tags at the ESP differ from what they should be. Who has no
 -- profile to send any more (gone from the shops, or in no chosen group) gets none, and loses those that are not true any more.
--- Tags that are not ours, and those of people whom we never tagged, are never touched.
+-- Tags that are not ours, and those of people whom we never tagged, are never touched. The version is what is left of our tags
+-- after the write: somebody may lose one and, in a chosen group again, have to get others.
 with each_tag as (
     select
         run.tag_prefix || upper(member[1]) || member[2:] as tag,
@@ -51,16 +52,14 @@ compared as (
     select
         wanted.address,
         coalesce(contact.email, wanted.email) as email,
-        wanted.allowed as version,
         list_filter(wanted.tags, lambda tag: not list_contains(held.tags, tag)) as missing,
-        list_filter(
-            list_intersect(held.tags, (select list(distinct each_tag.tag) from each_tag)),
-            lambda tag: not list_contains(wanted.allowed, tag)
-        ) as surplus
+        list_filter(ours.tags, lambda tag: not list_contains(wanted.allowed, tag)) as surplus,
+        list_filter(ours.tags, lambda tag: list_contains(wanted.allowed, tag)) as kept
     from wanted
     inner join reachable on wanted.address = reachable.address
     left join scoped_contacts as contact on wanted.address = contact.address
     cross join lateral (select coalesce(cast(contact.tags as varchar[]), []) as tags) as held
+    cross join lateral (select list_intersect(held.tags, (select list(distinct each_tag.tag) from each_tag)) as tags) as ours
 )
 
 select
@@ -71,6 +70,6 @@ select
     cast(null as varchar) as decision_id,
     cast(null as varchar) as caused_by,
     json_object('email', email, 'add', list_sort(missing), 'remove', list_sort(surplus)) as payload,
-    cast(list_sort(version) as varchar) as version
+    cast(list_sort(kept || missing) as varchar) as version
 from compared
 where missing <> [] or surplus <> []

@@ -222,6 +222,8 @@ def policy() -> pl.DataFrame:
     return rules.load_policy("consent-first")
 
 
+PLATFORMS = {"second": "Shopify"}
+
 # A small world: shops and an ESP as dictionaries, people who act, and the two flows as the steps of `tasks` without a network.
 
 
@@ -307,7 +309,7 @@ class World:
         self.clock.shift(timedelta(**duration))
         return self.now
 
-    def _esp_now(self) -> datetime:
+    def esp_now(self) -> datetime:
         return (self.now + self.skew).replace(microsecond=0)
 
     # What people do
@@ -331,11 +333,11 @@ class World:
 
     def at_esp(self, address: str, status: str, *, reason: str | None = None, by_self: bool = True) -> None:
         """The person, or the merchant, does something at the ESP: signs up, leaves, bounces, complains, is archived."""
-        contact = self.contacts.setdefault(address, Contact(status, self._esp_now()))
-        contact.status, contact.changed_at, contact.reason = status, self._esp_now(), reason
+        contact = self.contacts.setdefault(address, Contact(status, self.esp_now()))
+        contact.status, contact.changed_at, contact.reason = status, self.esp_now(), reason
         contact.is_final = status in {"unsubscribed", "bounced", "complained"} and by_self
         if status == "subscribed":
-            contact.opted_in_at = self._esp_now()
+            contact.opted_in_at = self.esp_now()
 
     # What shopsync does
 
@@ -486,7 +488,7 @@ class World:
         self.wait(seconds=1)
         self.runs += 1
         run_id = f"run-{self.runs:04}"
-        stores = [Store(shop, f"at-{shop}", "WooCommerce") for shop in self.shops]
+        stores = [Store(shop, f"at-{shop}", PLATFORMS.get(shop, "WooCommerce")) for shop in self.shops]
         decide = partial(decide_and_plan, database, flow, self.choices, stores, run_id=run_id, whole=flow is None)
         decide(at=self.now)
         if flow and (waiting := plans.keep(database, run_id, flow, self.now)):
@@ -534,20 +536,20 @@ class World:
         if kind in {"create", "status"}:
             if contact and self.is_strict and contact.is_final and payload["status"] == "subscribed":
                 return Outcome(write.write_id, "skipped", "compliance")
-            contact = self.contacts.setdefault(address, Contact("", self._esp_now()))
+            contact = self.contacts.setdefault(address, Contact("", self.esp_now()))
             contact.status, contact.changed_at, contact.reason, contact.is_final = (
                 payload["status"],
-                self._esp_now(),
+                self.esp_now(),
                 None,
                 False,
             )
             if payload.get("consent_at"):
                 contact.opted_in_at = datetime.fromisoformat(payload["consent_at"])
         elif kind == "sms" and contact:
-            contact.phone, contact.sms, contact.sms_at = payload["phone"], payload["status"], self._esp_now()
-            contact.changed_at = self._esp_now()
+            contact.phone, contact.sms, contact.sms_at = payload["phone"], payload["status"], self.esp_now()
+            contact.changed_at = self.esp_now()
         elif kind in {"archive", "profile", "tags"} and contact:
-            contact.changed_at = self._esp_now()
+            contact.changed_at = self.esp_now()
             contact.status = "deleted" if kind == "archive" else contact.status
             contact.tags = sorted({*contact.tags, *payload.get("add", ())} - {*payload.get("remove", ())})
         return Outcome(write.write_id, "acknowledged")

@@ -9,7 +9,7 @@ shopsync writes. If the two hold different things when all is said, one of them 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
@@ -36,7 +36,7 @@ class Customer:
 
 @dataclass
 class Order:
-    """An order as the shop keeps it; orders do not change here."""
+    """An order as the shop keeps it; one that is anonymised is nobody's."""
 
     email: str | None
     customer_id: str | None
@@ -51,6 +51,7 @@ class Contact:
     opted_in_at: datetime | None = None
     is_final: bool = False
     """Left by themselves, bounced or complained: a strict ESP subscribes them again for nobody else (2.8)."""
+    tags: frozenset[str] = frozenset()
 
 
 # What was seen of it
@@ -78,6 +79,8 @@ class Entry:
     what: What
     since: datetime
     is_copy: bool = False
+    is_news: bool = False
+    """Heard when the first load was over."""
 
 
 @dataclass
@@ -247,10 +250,17 @@ class Reference:
         is_strict: bool = False,
         groups: Iterable[str] = ("subscriber", "buyer", "contact"),
         state_times: Iterable[str] = (),
+        platforms: Mapping[str, str] | None = None,
+        asks_to_confirm: bool = False,
     ) -> None:
-        """`state_times` are the shops that state when somebody said something."""
+        """`state_times` are the shops that state when somebody said something, `platforms` how people of a shop are tagged.
+
+        `asks_to_confirm`: double opt-in is left to the ESP (2.8).
+        """
         self.policy, self.shops, self.is_strict, self.groups = policy, list(shops), is_strict, set(groups)
-        self.state_times = set(state_times)
+        self.state_times, self.platforms, self.asks_to_confirm = set(state_times), dict(platforms or {}), asks_to_confirm
+        self.is_loaded = False
+        """The first load is over."""
         self.customers: dict[Account, Customer] = {}
         self.orders: dict[tuple[str, str], Order] = {}
         self.contacts: dict[str, Contact] = {}
@@ -268,6 +278,8 @@ class Reference:
         self.settled: dict[str, Decision] = {}
         self.ongoing: set[str] = set()
         self.writes: dict[str, list[Write]] = {"forward": [], "reverse": []}
+        self.tags: dict[str, tuple[bool, frozenset[str]]] = {}
+        """By address: whether tags are given, and those that are true (7.4)."""
 
     # What people do
 
@@ -281,6 +293,9 @@ class Reference:
 
     def order(self, order_id: str, email: str | None, customer_id: str | None, shop: str, *, tick: bool, now: datetime) -> None:
         self.orders[shop, order_id] = Order(email, customer_id, tick, now)
+
+    def anonymise(self, key: tuple[str, str]) -> None:
+        self.orders[key].email = self.orders[key].customer_id = None
 
     def at_esp(self, address: str, status: str, *, by_self: bool, now: datetime) -> None:
         contact = self.contacts.setdefault(address, Contact(status, now))
@@ -372,7 +387,7 @@ class Reference:
         for entry in entries[len(before) :]:
             if not entry.is_copy:
                 entry.said.after.add(said)
-        entries.insert(len(before), Entry(said, what, latest))
+        entries.insert(len(before), Entry(said, what, latest, is_news=self.is_loaded))
         self.noes[address] += what in {"out", "bounced", "complained"}
 
     def _is_on_its_way(self, target: str, key: str, value: str | None) -> bool:
@@ -395,7 +410,7 @@ class Reference:
                 if found.what in {"out", "complained"} or (found.what in {"in", "pending"} and record in own):
                     there = record if record in own or not record.startswith("contact") else f"{record}, carried"
                     if found.said not in {e.said for e in self.entries[new][there]}:
-                        self.entries[new][there].append(found)
+                        self.entries[new][there].append(replace(found, is_news=self.is_loaded))
                         self.entries[new][there].sort(key=lambda e: e.since)
 
     # What it adds up to
@@ -405,7 +420,9 @@ class Reference:
         last: Entry | None = None
         for entry in self.entries[address][record]:
             if last and entry.is_copy and not last.is_copy and last.what in {"out", "bounced", "complained"}:
-                is_newer_yes = entry.what == "in" and last.what == "out" and self._is_newer(entry.said, last.said, address)
+                is_newer_yes = (
+                    entry.what in {"in", "pending"} and last.what == "out" and self._is_newer(entry.said, last.said, address)
+                )
                 is_later_no = entry.what == "out" and entry.said.latest > last.said.latest
                 if not (is_newer_yes or is_later_no):
                     continue
@@ -465,8 +482,10 @@ class Reference:
         return any(self._owner_of(key) == address for key in self.seen_orders)
 
     def _groups_of(self, address: str, shop: str) -> set[str]:
-        """7.1."""
-        found = {"subscriber"} if shop == "subscribed" else set()
+        """7.1. Whoever complained is told to every shop as unsubscribed."""
+        suppression = self._suppression(address)
+        is_subscriber = shop == "subscribed" and (suppression is None or suppression[0] != "complained")
+        found = {"subscriber"} if is_subscriber else set()
         return (found | {"buyer"} if self._has_bought(address) else found) or {"contact"}
 
     # Deciding
@@ -474,6 +493,7 @@ class Reference:
     def decide(self, flow: str) -> None:
         """What was planned and never sent is planned anew."""
         self.writes[flow] = [write for write in self.writes[flow] if write.state in {"sent", "refused", "gone"}]
+        self.tags.clear()
         for address in {
             *self.entries,
             *self.members,
@@ -544,22 +564,42 @@ class Reference:
             writes += self._writes_to(
                 key, set_shop, shop, suppression, shop_said, esp_said, decision, is_yes_newer=case.is_yes_newer
             )
+        told = next((write.status for write in writes if write.kind == "consent"), None)
+        self._plan_tags(address, told or shop, is_known=is_known)
         decision.waits += len(writes)
         self.writes["forward"] += [write for write in writes if write.target == "esp" and flow == "forward"]
         self.writes["reverse"] += [write for write in writes if write.target != "esp" and flow == "reverse"]
         if decision.waits == 0:
             self._is_settled(decision)
 
+    def _plan_tags(self, address: str, shop: str, *, is_known: bool) -> None:
+        """7.4, once the shops hold what is decided. Who is in no chosen group gets no tag, and loses what is not true."""
+        groups = self._groups_of(address, shop) if is_known else set()
+        shops = {key[0] for key in (*self._accounts_at(address), *self.seen_orders) if self._is_of(key, address)}
+        is_given = bool(groups & self.groups)
+        names = groups & self.groups if is_given else groups
+        self.tags[address] = is_given, frozenset(map(str.capitalize, names)) | {self.platforms.get(s, s) for s in shops}
+
+    def _is_of(self, key: tuple[str, str], address: str) -> bool:
+        return self._owner_of(key) == address if key in self.seen_orders else True
+
+    def _asks(self, address: str, shop_said: Said | None, held: str | None) -> bool:
+        """2.8: a new explicit opt-in is confirmed first, and nobody of a first load is asked."""
+        news = [e for e in self._side(address, "shop") if e.said is shop_said and e.what == "in" and e.is_news]
+        return self.asks_to_confirm and held != "subscribed" and bool(news)
+
     def _write_to_esp(
         self, address: str, status: str | None, held: str | None, case: Case, shop_said: Said | None, decision: Decision
     ) -> Write | None:
         is_gone = held in {None, "deleted"}
+        if status == "subscribed" and case.shop == "subscribed" and self._asks(address, shop_said, held):
+            status = "pending"
         if status is None or status == held or (status == "archived" and is_gone):
             return None
         if is_gone and (not case.is_chosen or (status == "unsubscribed" and case.esp != "absent")):  # 7.2; 16
             return None
         kind = "archive" if status == "archived" else "create" if held is None else "status"
-        caused_by = {case.esp: decision.esp_said, case.shop: shop_said}.get(status)
+        caused_by = {case.esp: decision.esp_said, case.shop: shop_said, "pending": shop_said}.get(status)
         if status == "subscribed" and caused_by and self.needs_confirmation.get(address) is caused_by:
             decision.waits = 1
             return None
@@ -607,7 +647,7 @@ class Reference:
 
     # Writing
 
-    ORDER = ("archive", "status", "create", "consent", "bounce")
+    ORDER = ("archive", "status", "create", "tags", "consent", "bounce")
 
     def carry_out(self, flow: str, now: datetime, crash: tuple[str, str, str] | None = None) -> None:
         """Send what is planned and hear the answers, or crash at (target, kind, "sent" | "done" | "settled")."""
@@ -622,12 +662,20 @@ class Reference:
                     return
                 for write in taken:
                     self._do(write, now)
+                if (target, kind) == ("esp", "tags"):
+                    self._tag()
                 if crash == (target, kind, "done"):
                     return
                 for write in taken:
                     self._settle(write, now)
                 if crash == (target, kind, "settled"):
                     return
+
+    def _tag(self) -> None:
+        for address, (is_given, true) in self.tags.items():
+            contact = self.contacts.get(address)
+            if contact and contact.status != "deleted":
+                contact.tags = true if is_given else contact.tags & true
 
     def _is_overtaken(self, write: Write) -> bool:
         """12.1, 12.3: a no that arrived since it was decided, or the account is another address's by now."""
