@@ -7,6 +7,7 @@ defect of ours. Prefect is loaded only by the commands that run a flow.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +21,13 @@ from rich.console import Console
 from flows import pages
 from flows.blocks import read_block
 from schemas.settings import Settings, SettingsError, read_settings
+from schemas.shop import EMAIL_PATTERN
+from tasks.addresses import to_address
 from tasks.connector import SetupError, TryLater
 from tasks.http import Patience
 from tasks.run import Run, open_run, open_state
 
+EMAIL = re.compile(EMAIL_PATTERN)
 DONE, DEFECT, SETUP, WAITING, LATER, REJECTED = 0, 1, 2, 3, 4, 6
 
 app = typer.Typer(
@@ -125,12 +129,57 @@ def explain(
     config: Config = None,
 ) -> None:
     """Tell one person's whole story: events, decisions with their rule, writes; newest last."""
-    from flows.stories import story
+    from flows.stories import erasure, story
 
-    told = story(_snapshot(connection), email)
+    snapshot, state = _snapshot(connection), open_state(_settings(), connection)
+    stone = erasure(snapshot, state, email)
+    if stone and not stone["reopened_at"]:
+        _show({"erased": stone}, pages.erased, as_json)
+        return
+    told = story(snapshot, email)
     if not any(told[part] for part in told if part != "address"):
         raise SetupError(f"connection {connection} knows nobody of this address; look at the spelling, or run a sync first.")
-    _show(told, pages.story, as_json)
+    _show(told | {"erased": stone}, pages.story, as_json)
+
+
+@app.command()
+def erase(
+    connection: Connection,
+    email: Annotated[str, typer.Argument(help="The person's e-mail address, however it is spelled.")],
+    *,
+    at_esp: Annotated[
+        str | None,
+        typer.Option("--at-esp", metavar="delete|archive|keep", help="What becomes of the contact; delete is for good."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Erase a person from everything here and at the ESP; a keyed hash stays, so that they are not mailed again."""
+    from tasks import privacy
+
+    run = _open(connection, "erase")
+    if at_esp not in (None, *privacy.AT_ESP):
+        raise SetupError(f"--at-esp is one of {', '.join(privacy.AT_ESP)}.")
+    if not EMAIL.match(to_address(email)):
+        raise SetupError(f"{email!r} is no e-mail address.")
+    how = privacy.how_at_esp(run, at_esp)
+    if not yes:
+        found = privacy.foresee(run, email)
+        _show(found, lambda console, result: pages.would_erase(console, result, how), as_json)
+        if as_json or not sys.stdin.isatty():
+            err.print("Nothing was erased: run this again with --yes.", highlight=False)
+            raise typer.Exit(WAITING)
+        typer.confirm("Erase?", abort=True)
+    from flows.erase import erase as erase_person
+
+    told = erase_person(connection, email, how)
+    _show(told, pages.has_erased, as_json)
+    if told["found"]:
+        raise SetupError(
+            f"something of this person is still there, in {len(told['found'])} places named above: remove what is not "
+            "shopsync's, then run this again."
+        )
 
 
 @app.command()
@@ -235,14 +284,16 @@ def _open(connection: str, flow: str, patience: Patience | None = None) -> Run:
 
 
 def _snapshot(connection: str) -> duckdb.DuckDBPyConnection:
+    from tasks import tombstones
     from tasks.snapshot import open_snapshot
 
-    settings = _settings()
-    settings.connection(connection)
+    state = open_state(_settings(), connection)
     try:
-        return open_snapshot(settings.data_dir / connection)
+        snapshot = open_snapshot(state.folder)
     except FileNotFoundError:
         raise SetupError(f"connection {connection} has no snapshot yet: run `shopsync sync {connection}` first.") from None
+    tombstones.check_snapshot(snapshot, state)
+    return snapshot
 
 
 def prepare_prefect() -> None:

@@ -11,6 +11,7 @@ from tasks.decide import merge_and_plan
 from tasks.extract import drain_esp, extract_shop, import_inbox
 from tasks.lease import lease
 from tasks.load import balance, load_esp, settle_leftovers
+from tasks.privacy import carry_out_erasures
 from tasks.publish import publish
 
 
@@ -26,6 +27,7 @@ def forward(connection: str, full: bool = False, plan: str | None = None) -> dic
         for shop in run.shops:
             extract_shop(run, shop)
         import_inbox(run)
+        carry_out_erasures(run)
         decided = merge_and_plan(run, "forward", plan)
         load_esp(run, still_ours)
         done = report(run, decided, balance(run))

@@ -159,6 +159,18 @@ def _attention(console: Console, result: dict[str, Any]) -> None:
             f"{result['needs_confirmation']:,} people opted in again in the shop, but the ESP subscribes them only when they "
             "confirm by mail themselves: they stay unsubscribed."
         )
+    if result["erased"]:
+        found = f"; [bold red]{result['found_again']:,} places still hold them[/]" if result["found_again"] else ""
+        console.print(f"{result['erased']:,} people who asked for it were erased{found}.")
+    for request in result["requests"]:
+        what = {"export": "a copy of what is known about them", "erase": "to be erased"}[request["kind"]]
+        who = "A shop asks for everybody in it" if request["is_whole_shop"] else f"{request['people']:,} people ask for {what}"
+        what = " to be erased" if request["is_whole_shop"] else ""
+        console.print(
+            f"[yellow]{who}{what}[/], due by {_cell(request['due_at'])[:10]}: "
+            f'`shopsync sql {name} "from privacy_requests where done_at is null"`',
+            soft_wrap=True,
+        )
     if result["rejected"]:
         console.print(f"[yellow]{result['rejected']:,} rejected[/]: `shopsync rejected {name}` says what to correct.")
 
@@ -262,16 +274,81 @@ def story(console: Console, told: dict[str, Any]) -> None:
         name = " ".join(filter(None, (account["first_name"], account["last_name"]))) or "no name"
         account_line = f"{name}, customer {account['customer_id']} of {account['shop']}{gone}"
         console.print(f"  account       {escape(account_line)}")
+    for former in told["addresses"]:
+        if former["address"] != told["address"]:
+            line = f"{former['address']}, {former['account'].removeprefix('customer:')} of {former['shop']}"
+            console.print(f"  also had      {escape(line)}")
     for order in told["orders"]:
-        line = (
-            f"{order['number']} of {order['ordered_at']:%Y-%m-%d}: {order['total']:.2f} {order['currency']}, {order['state']}"
-        )
+        line = f"{order['number']} of {order['ordered_at']:%Y-%m-%d}: {order['paid']:.2f} {order['currency']}, {order['state']}"
         console.print(f"  order         {escape(line)}{', ticked' if order['ticked'] == 'in' else ''}")
     console.print()
     made = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for _, when, what in sorted(_happenings(told), key=lambda happening: happening[0]):
         made.add_row(f"[dim]{when}[/]", what)
     console.print(made)
+
+
+def erased(console: Console, told: dict[str, Any]) -> None:
+    """What is left of somebody who was erased."""
+    stone = told["erased"]
+    console.print(
+        f"Erased on {_cell(stone['erased_at'])}. Nothing is kept but a keyed hash, which keeps them from being mailed:"
+    )
+    console.print(stone["hash"], highlight=False)
+
+
+AT_ESP = {
+    "deleted": "The contact at the ESP was deleted for good: it can never be imported again, only the person can come back.",
+    "archived": "The contact at the ESP was archived: the ESP still holds it.",
+    "kept": "The contact at the ESP was left alone.",
+    "absent": "The ESP held no contact.",
+}
+WOULD_AT_ESP = {
+    "delete": "At the ESP the contact, its customer and its orders are deleted for good. What is deleted for good can never be "
+    "imported again: the person comes back only by the ESP's own form. --at-esp archive only archives it, --at-esp keep leaves "
+    "it alone.",
+    "archive": "At the ESP the contact is archived, which can be taken back: the ESP still holds what it knows.",
+    "keep": "The contact at the ESP is left alone: the ESP still holds what it knows.",
+}
+
+
+def would_erase(console: Console, found: dict[str, Any], how: str) -> None:
+    """What would go, before anybody says yes."""
+    if found["removed"]:
+        console.print(grid([{"table": t, "rows": n} for t, n in found["removed"].items()], "What would be erased", ("rows",)))
+    else:
+        console.print("Nothing is known of this address. A tombstone is left all the same: it will not be mailed.")
+    console.print()
+    console.print(WOULD_AT_ESP[how], soft_wrap=True)
+    console.print("The shops are not changed: what they hold is neither stored nor sent any more.")
+    _former(console, found)
+
+
+def _former(console: Console, found: dict[str, Any]) -> None:
+    for former in found["former_addresses"]:
+        line = f"The account had another address before, {former}: if it is theirs, erase it too."
+        console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
+
+
+def has_erased(console: Console, told: dict[str, Any]) -> None:
+    """What went, and what the search found."""
+    rows_gone = sum(told["removed"].values())
+    console.print(f"Erased: {rows_gone:,} rows in {len(told['removed']):,} tables, and the snapshots that held them.")
+    for how in dict.fromkeys(told["at_esp"]):
+        console.print(AT_ESP[how], soft_wrap=True)
+    searched = told["searched"]
+    console.print(
+        f"Searched {searched['columns']:,} columns of {searched['tables']:,} tables, and {searched['files']:,} files: "
+        + (
+            "nothing is left but keyed hashes."
+            if not told["found"]
+            else f"[bold red]found in {len(told['found']):,} places[/]."
+        ),
+        soft_wrap=True,
+    )
+    for place in told["found"]:
+        console.print(f"  {escape(place)}", highlight=False)
+    _former(console, told)
 
 
 def _happenings(told: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -28,6 +28,7 @@ ESP_WORDS = {
     "double_opt_in": "can ask people to confirm (double opt-in)",
     "webhooks": "tells changes at once (webhooks)",
     "sms_consent": "takes consent to text messages",
+    "erasure": "deletes a person for good when asked to",
 }
 """What `EspCapabilities` declares."""
 

@@ -13,7 +13,7 @@ from flows.blocks import read_block
 from flows.pages import changes
 from flows.watching import Watcher, tell
 from schemas.settings import SettingsError, read_settings
-from tasks import chain
+from tasks import chain, privacy
 from tasks.connector import SetupError, TryLater
 from tasks.run import Run, open_run
 from tasks.state import Database, rows
@@ -43,6 +43,7 @@ def running(flow: str, connection: str, *, full: bool = False) -> Iterator[Run]:
             [run.run_id, flow, run.started_at, run.connection.policy],
         )
     try:
+        privacy.finish(run)
         yield run
     except BaseException as error:
         outcome = "setup_error" if isinstance(error, SetupError) else "try_later" if isinstance(error, TryLater) else "defect"
@@ -88,6 +89,14 @@ def report(run: Run, decided: dict[str, Any], writes: list[dict[str, Any]]) -> d
             [run.run_id],
         )
         rejected = counted(database, run.run_id, "rejected")
+        erased, found_again = (counted(database, run.run_id, measure) for measure in ("erased", "found_again"))
+        requests = rows(
+            database,
+            """
+            select kind, customer_id is null and address is null as is_whole_shop, count(*) as people, min(due_at) as due_at
+            from ops.privacy_requests where done_at is null group by all order by all
+            """,
+        )
     tell(f"{run.name}-{run.flow}-read", extracted, "What was read, and what became of it.")
     tell(f"{run.name}-{run.flow}-decided", changes(decided["transitions"]), "Who changes, and by which rule.")
     for plan in decided["waiting"]:
@@ -105,5 +114,8 @@ def report(run: Run, decided: dict[str, Any], writes: list[dict[str, Any]]) -> d
         "writes": writes,
         "waiting": decided["waiting"],
         "rejected": rejected,
+        "erased": erased,
+        "found_again": found_again,
+        "requests": requests,
         "chain": vars(end),
     }

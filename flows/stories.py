@@ -6,8 +6,10 @@ from typing import Any
 
 import duckdb
 
+from tasks import tombstones
 from tasks.addresses import to_address
-from tasks.state import rows
+from tasks.erasure import in_text
+from tasks.state import State, rows
 
 _THEIRS = """(
     select $1 as address
@@ -18,32 +20,50 @@ _THEIRS = """(
 
 _PARTS = {
     "person": f"select * from contacts where address in {_THEIRS} order by channel",
-    "accounts": """
-        select shop, customer_id, email, first_name, last_name, consent, bounced_at, created_at, first_seen_at, deleted_at
-        from customers where address = $1 order by created_at
+    "accounts": "select * exclude (record_hash) from customers where address = $1 order by created_at, shop, customer_id",
+    "addresses": """
+        select
+            source as shop, record as account, address, min(earliest_at) as first_seen_from, max(as_of_at) as last_said_at
+        from consent_events
+        where channel = 'email' and (source, record) in (
+            select (source, record) from consent_events where address = $1 and starts_with(record, 'customer:')
+        )
+        group by all order by first_seen_from, address
     """,
     "orders": """
-        select shop, number, state, total - refunded_total as total, currency, consent as ticked, ordered_at
-        from orders where address = $1 order by ordered_at
+        select * exclude (record_hash), total - refunded_total as paid, consent as ticked from orders
+        where address = $1 or (shop, customer_id) in (select (shop, customer_id) from customers where address = $1)
+        order by ordered_at, order_id
     """,
-    "events": f"""
-        select as_of_at, channel, earliest_at, latest_at, side, source, kind, actor, is_inferred, evidence, recorded_at,
-               event_id, caused_by
-        from consent_events where address in {_THEIRS} order by as_of_at, recorded_at
+    "order_lines": """
+        select lines.* from order_lines as lines inner join orders using (shop, order_id)
+        where
+            orders.address = $1
+            or (orders.shop, orders.customer_id) in (select (shop, customer_id) from customers where address = $1)
+        order by orders.ordered_at, lines.order_id, lines.line_id
     """,
-    "decisions": f"""
-        select decided_at, channel, phase, shop_status, esp_status, time_order, suppression, set_esp, set_shop, rule,
-               sentence, skipped, esp_acknowledged_at, shop_acknowledged_at, run_id
-        from decisions where address in {_THEIRS} order by decided_at
+    "at_the_esp": "select * exclude (record_hash) from esp_contacts where address = $1",
+    "events": f"select * from consent_events where address in {_THEIRS} order by as_of_at, recorded_at, event_id",
+    "decisions": f"select * from decisions where address in {_THEIRS} order by decided_at, channel",
+    "writes": f"select * from writes where address in {_THEIRS} order by planned_at, kind, key",
+    "rejected": """
+        select source, entity, record_id, field, check_name, advice, record, rejected_at from rejected_rows
+        where regexp_matches(record, $2) order by all
     """,
-    "writes": f"""
-        select planned_at, sent_at, target, kind, payload, state, message, settled_at, run_id from writes
-        where address in {_THEIRS} order by planned_at, kind
-    """,
+    "requests": "select * from privacy_requests where address = $1 order by received_at",
 }
+"""Everything that we hold of a person, which is what they may ask for (GDPR Art. 15): whole rows, so that what a table
+comes to hold is told as well."""
 
 
 def story(snapshot: duckdb.DuckDBPyConnection, email: str) -> dict[str, Any]:
     """Everything the snapshot knows about one address: a list of rows for each part of the story."""
     address = to_address(email)
-    return {"address": address, **{part: rows(snapshot, query, [address]) for part, query in _PARTS.items()}}
+    given = {"rejected": [address, in_text([address, email.strip()])]}
+    told = {part: rows(snapshot, query, given.get(part, [address])) for part, query in _PARTS.items()}
+    return {"address": address, **told}
+
+
+def erasure(snapshot: duckdb.DuckDBPyConnection, state: State, email: str) -> dict[str, Any] | None:
+    """The tombstone of an address: its keyed hash and times, and nothing more; None: they were never erased."""
+    return tombstones.of_snapshot(snapshot, state, to_address(email))

@@ -94,6 +94,19 @@ class Links(pa.DataFrameModel):
     head: str = pa.Field(description="SHA-256 over all of that: it stands for every event up to here.")
 
 
+class Tombstones(pa.DataFrameModel):
+    """What is left of erased people: one row per keyed hash of an address, a phone number or an account."""
+
+    hash: str = pa.Field(
+        description="HMAC-SHA256 with a secret that lies outside the state; without it nobody can guess whose."
+    )
+    key_id: str = pa.Field(description="Which secret it was made with.")
+    erased_at: Instant = pa.Field(description="When the person was erased: nothing that they said before counts any more.")
+    reopened_at: Instant = pa.Field(
+        nullable=True, description="When they opted in again themselves: from then on they are known again. Null: suppressed."
+    )
+
+
 class Addresses(pa.DataFrameModel):
     """One row per address that a shop of the connection has ever known."""
 
@@ -205,7 +218,7 @@ class Runs(pa.DataFrameModel):
     """One row per run of a flow."""
 
     run_id: str = pa.Field(description="Id of the run, sortable by time.")
-    flow: str = pa.Field(description="forward, reverse or plan.")
+    flow: str = pa.Field(description="forward, reverse, plan or erase.")
     started_at: Instant = pa.Field(description="When it started.")
     ended_at: Instant = pa.Field(nullable=True, description="Null: still going, or killed.")
     outcome: str = pa.Field(
@@ -236,13 +249,14 @@ class Cursors(pa.DataFrameModel):
 
 
 class PrivacyRequests(pa.DataFrameModel):
-    """One row per request that came through a shop: what somebody wants to see or have erased, and whether it was done."""
+    """One row per request: what somebody wants to see or have erased, and whether it was done."""
 
-    source: str = pa.Field(description="Which shop.")
+    source: str = pa.Field(description="Which shop; `command`: it was typed in here.")
     kind: str = pa.Field(description="export or erase.")
-    customer_id: str = pa.Field(nullable=True, description="The shop's id of the account.")
+    customer_id: str = pa.Field(nullable=True, description="The shop's id of the account; `erased`: the person is.")
     address: str = pa.Field(nullable=True, description="Whom it is about; null with no customer_id: everybody of the shop.")
-    delivery: int = pa.Field(description="Number of the webhook in the inbox.")
+    at_esp: str = pa.Field(nullable=True, description="delete, archive or keep the contact; null: delete, where the ESP can.")
+    delivery: int = pa.Field(description="Number of the webhook in the inbox; 0: none.")
     received_at: Instant = pa.Field(description="When it came.")
     due_at: Instant = pa.Field(description="Until when it must be done: 30 days.")
     done_at: Instant = pa.Field(nullable=True, description="Null: it waits.")
@@ -280,6 +294,7 @@ TABLES: dict[str, type[pa.DataFrameModel]] = {
     "consent.events": Events,
     "consent.commitments": Commitments,
     "consent.chain": Links,
+    "consent.tombstones": Tombstones,
     "merge.addresses": Addresses,
     "merge.decisions": Decisions,
     "merge.plans": Plans,

@@ -12,19 +12,18 @@ is one that the state had, and every link of the state has been noted.
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import orjson
 import polars as pl
 
 from schemas.state import TABLES
-from tasks.connector import SetupError
+from tasks import rules
+from tasks.notes import add_notes, read_notes
 from tasks.state import Database, State, rows
 
 
@@ -131,17 +130,42 @@ def _commit_to(database: Database, number: int) -> None:
 
 
 def erase(database: Database, address: str) -> int:
-    """Destroy the events of an address and their salts, and keep their commitments; returns how many there were.
+    """Destroy the events of an address and their salts, and keep their commitments; returns how many there were. An opt-in that
+    another address has from there goes with them, for it derives from what is erased (behaviour 12.1); an opt-out stays.
 
     To be called while the chain is `closing`: the next link says what was erased, which tells an erasure from a manipulation.
     """
+    database.execute(
+        """
+        create or replace temp table erased as
+        with recursive derived as (
+            select event_id from consent.events where address = $1
+            union
+            select copies.event_id
+            from consent.events as copies
+            inner join derived on copies.caused_by = derived.event_id
+            where copies.kind in ('opted_in', 'pending')
+        )
+        from derived
+        """,
+        [address],
+    )
+    return _erase(database)
+
+
+def erase_events(database: Database, event_ids: Sequence[str]) -> int:
+    """Destroy single events in the same way, as when one names somebody else who is erased."""
+    rules.bind(database, "erased", pl.DataFrame({"event_id": list(event_ids)}, schema={"event_id": pl.String}))
+    return _erase(database)
+
+
+def _erase(database: Database) -> int:
     number = last(database).number + 1
     _commit_to(database, number)
-    database.execute("create or replace temp table erased as select event_id from consent.events where address = $1", [address])
     database.execute(
         "update consent.commitments set event_id = null, salt = null, erased_in = $1 where event_id in (from erased)", [number]
     )
-    (count,) = database.execute("delete from consent.events where address = $1", [address]).fetchone() or (0,)
+    (count,) = database.execute("delete from consent.events where event_id in (from erased)").fetchone() or (0,)
     return int(count)
 
 
@@ -149,36 +173,13 @@ def erase(database: Database, address: str) -> int:
 
 
 def note(file: Path, word: Literal["closing", "closed", "accepted"], end: Head) -> None:
-    """Append a line to the file of heads, through to the disk. A line that a power cut left half is ended first.
-
-    Raises SetupError when it cannot be written: then nothing is committed either.
-    """
-    line = orjson.dumps({"word": word, "number": end.number, "head": end.head, "at": datetime.now(UTC)}) + b"\n"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(file, "ab+", opener=_private) as opened:  # a path's own `open` takes no opener
-            size = opened.seek(0, os.SEEK_END)
-            opened.seek(max(size - 1, 0))
-            opened.write(line if opened.read() in {b"", b"\n"} else b"\n" + line)
-            opened.flush()
-            os.fsync(opened.fileno())
-    except OSError as error:
-        raise SetupError(
-            f"the heads of the chain cannot be noted in {file} ({error.strerror}): mend that, then run again."
-        ) from error
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    """Append a line to the file of heads. Raises SetupError when it cannot be written: then nothing is committed either."""
+    add_notes(file, [{"word": word, "number": end.number, "head": end.head, "at": datetime.now(UTC)}])
 
 
 def notes(file: Path) -> list[dict[str, Any]]:
     """The lines of the file of heads from the last one that was accepted; what cannot be read is as good as missing."""
-    found = []
-    for line in file.read_bytes().splitlines() if file.exists() else ():
-        with contextlib.suppress(orjson.JSONDecodeError, KeyError, TypeError):
-            said = orjson.loads(line)
-            found.append({name: said[name] for name in ("word", "number", "head", "at")})
+    found = read_notes(file, ("word", "number", "head", "at"))
     start = max((i for i, said in enumerate(found) if said["word"] == "accepted"), default=0)
     return found[start:]
 

@@ -180,7 +180,7 @@ StoreState = Literal["made", "held", "ready"]
 class EspCapabilities:
     """What an ESP platform can do. `writes` are the kinds `send` takes, in the order in which they must go.
 
-    `sms_consent`: consent to text messages can be written (kind `sms`).
+    `sms_consent`: consent to text messages can be written (kind `sms`) · `erasure`: a contact can be deleted for good.
     """
 
     changed_since: bool
@@ -188,6 +188,7 @@ class EspCapabilities:
     webhooks: bool
     double_opt_in: bool
     sms_consent: bool
+    erasure: bool
     writes: tuple[str, ...]
     batch_size: dict[str, int]
     limits: str
@@ -339,4 +340,9 @@ class Esp(Protocol):
 
         Waits first for whatever the ESP is still working on.
         """
+        ...
+
+    def erase(self, email: str, store_ids: Sequence[str]) -> bool:
+        """Delete for good what the ESP holds of an address: the contact, and customers and orders in these stores. Called for
+        an erasure and for nothing else, where `capabilities.erasure`. Twice is as once; False: there was no contact."""
         ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,3 +69,12 @@ class Inbox:
         with self._open() as database:
             found = database.execute("select * from deliveries where number > ? order by number", (number,)).fetchall()
         return [Delivery(n, source, topic, body, datetime.fromisoformat(at)) for n, source, topic, body, at in found]
+
+    def forget(self, numbers: Collection[int]) -> None:
+        """Remove deliveries, so that not even the file holds their bytes."""
+        if not numbers:
+            return
+        with self._open() as database:
+            database.executemany("delete from deliveries where number = ?", [(number,) for number in numbers])
+            database.execute("vacuum")
+            database.execute("pragma wal_checkpoint(truncate)")

@@ -25,9 +25,11 @@ RELATIONS = {
     "order_lines": "shop.order_lines",
     "products": "shop.products",
     "promo_codes": "shop.promo_codes",
+    "esp_contacts": "esp.contacts",
     "privacy_requests": "ops.privacy_requests",
     "consent_events": "consent.events",
     "chain": "consent.chain",
+    "tombstones": "consent.tombstones",
     "decisions": "merge.decisions",
     "writes": "load.writes",
     "rejected_rows": "ops.rejected_rows",
@@ -86,7 +88,7 @@ def copy_into(database: Database) -> None:
 def digest(database: Database) -> str:
     """Two states with the same digest would be shown by equal snapshots, but for who looked when."""
     found = []
-    for table in ("esp.contacts", *(table for table in RELATIONS.values() if table not in {"ops.runs", "ops.run_counts"})):
+    for table in (table for table in RELATIONS.values() if table not in {"ops.runs", "ops.run_counts"}):
         columns = [column for column in TABLES[table].to_schema().columns if column not in _PASSING]
         row = database.execute(f"select count(*), sum(hash({', '.join(columns)})) from {table}").fetchone()
         found.append(f"{table}: {row}")
@@ -114,6 +116,13 @@ def swap_in(folder: Path, new: Path) -> None:
     whole = sorted(file for file, is_whole in others.items() if is_whole)
     for old in {*others} - {*whole[-(KEPT - 1) :]}:
         old.unlink()
+
+
+def remove_all(folder: Path) -> None:
+    """Remove the link and every snapshot: whoever reads one goes on reading it. To be called while the state is open."""
+    (folder / LINK).unlink(missing_ok=True)
+    for file in (folder / "snapshots").glob("*"):
+        file.unlink()
 
 
 def open_snapshot(folder: Path) -> duckdb.DuckDBPyConnection:

@@ -7,6 +7,8 @@ pause and no wait happens in between. A lock file beside it queues the processes
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,13 +38,15 @@ Database = duckdb.DuckDBPyConnection
 class State:
     """`folder` holds everything of one connection: the state file, its lock, the inbox, the lease, the snapshots.
 
-    Only the heads of its chain (`tasks.chain`) stand elsewhere, in `heads`.
+    Only the heads of its chain (`tasks.chain`) stand elsewhere, in `heads`, and beside them the `key` of its tombstones
+    (`tasks.tombstones`).
     """
 
     def __init__(self, folder: Path, heads: Path | None = None) -> None:
         self.folder = folder
         self.file = folder / "state.duckdb"
         self.heads = heads or folder.parent / "heads" / f"{folder.name}.jsonl"
+        self.key = self.heads.with_suffix(".key")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)  # also one that somebody made by hand
         self._lock = filelock.FileLock(folder / "state.lock")
@@ -64,6 +68,8 @@ class State:
                 database.execute("use state_file")
                 database.begin()
                 _migrate(database)
+                if self.key.exists():
+                    database.execute("set variable erasure_key = $1", [self.key.read_text(encoding="ascii").strip()])
                 yield database
                 database.commit()
             except BaseException:
@@ -74,6 +80,35 @@ class State:
                 database.close()
                 duck.execute("detach state_file")
         self.file.chmod(0o600)
+
+    def rewrite(self) -> None:
+        """Copy all that is in the file into a fresh one, and put that in its place: DuckDB keeps the bytes of what was deleted.
+
+        Other processes wait at the lock meanwhile. Killed at any moment, either file is whole. Raises RewriteError, and leaves
+        everything as it was, when the copy is not the same.
+        """
+        new = self.file.with_name(f"{self.file.name}.new")
+        with self._lock, self._one_at_a_time:
+            _remove(new)
+            duck = self._duck()
+            duck.execute(f"attach {quoted(str(self.file))} as state_file")
+            try:
+                duck.execute(f"attach {quoted(str(new))} as fresh")
+                try:
+                    duck.execute("checkpoint state_file")
+                    duck.execute("copy from database state_file to fresh")
+                    if _shape(duck, "state_file") != _shape(duck, "fresh"):
+                        raise RewriteError(f"the copy of {self.file.name} is not the same as the file; it was left as it is.")
+                finally:
+                    duck.execute("detach fresh")  # writes everything into the file, so that no log stays beside it
+            finally:
+                duck.execute("detach state_file")
+            new.chmod(0o600)
+            with new.open("rb") as written:
+                os.fsync(written.fileno())
+            self.file.with_name(f"{self.file.name}.wal").unlink(missing_ok=True)  # empty since the checkpoint
+            new.replace(self.file)
+            shutil.rmtree(f"{self.file}.tmp", ignore_errors=True)  # what a killed process had too little memory for
 
     def _duck(self) -> Database:
         if self._started is None:
@@ -86,6 +121,31 @@ class State:
             )
             self._started.execute("set global TimeZone = 'UTC'")
         return self._started
+
+
+class RewriteError(Exception):
+    """A copy of the state did not come out the same. Nothing was replaced."""
+
+
+def _shape(duck: Database, name: str) -> list[tuple[Any, ...]]:
+    """What a copy must have in common with its original: tables, columns, types, comments, and how many rows."""
+    found: list[tuple[Any, ...]] = duck.execute(
+        """
+        select columns.schema_name, columns.table_name, column_name, data_type, is_nullable, columns.comment, tables.comment
+        from duckdb_columns() as columns
+        inner join duckdb_tables() as tables using (database_name, schema_name, table_name)
+        where database_name = $1 order by schema_name, table_name, column_index
+        """,
+        [name],
+    ).fetchall()
+    tables = sorted({(schema, table) for schema, table, *_ in found})
+    return found + [(*table, duck.execute(f"select count(*) from {name}.{'.'.join(table)}").fetchone()) for table in tables]
+
+
+def _remove(file: Path) -> None:
+    """A file and the log that DuckDB may have left beside it."""
+    for each in (file, file.with_name(f"{file.name}.wal")):
+        each.unlink(missing_ok=True)
 
 
 def _migrate(database: Database) -> None:

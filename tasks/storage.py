@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from schemas.state import TABLES
-from tasks import rules, scope
+from tasks import rules, scope, tombstones
 from tasks.addresses import with_address
 from tasks.connector import Page, PrivacyRequest
 from tasks.inbox import Delivery
@@ -109,10 +109,14 @@ ARCHIVED = "known.removed_by_us and hashed.status = 'deleted'"
 def store(database: Database, checked: Checked, page: Page, run_id: str) -> Stored:
     """Store one checked page with the consent events it reveals.
 
-    A row that the state has seen or written later than this page was asked for is left as it is.
+    A row that the state has seen or written later than this page was asked for is left as it is. What belongs to erased people
+    is not stored, and counts as unchanged.
     """
     entity = ENTITIES[checked.entity]
     incoming = f"incoming_{checked.entity}"
+    came, sifted = checked, tombstones.sift(database, checked)
+    checked = sifted.checked
+    _withdraw(database, checked, sifted.gone, run_id)
     rules.bind(database, incoming, checked.good.unique(list(entity.key), keep="last", maintain_order=True))
     rules.bind_page(database, page.asked_at, page.answered_at)
     for model in entity.events:
@@ -122,8 +126,43 @@ def store(database: Database, checked: Checked, page: Page, run_id: str) -> Stor
     if checked.entity == "customers" and not checked.refused.is_empty():
         _hear_refused(database, checked.refused, run_id)
     changed = _upsert(database, entity, incoming, page.asked_at, run_id)
+    if checked.entity == "contacts" and sifted.afresh:
+        _start_afresh(database, sifted.afresh)
     set_aside(database, checked, entity.key[-1] if checked.entity != "products" else "product_id", run_id)
-    return Stored(checked.extracted, changed, checked.good.height - changed, checked.extracted - checked.good.height)
+    rejected = came.extracted - came.good.height - sifted.refused
+    return Stored(came.extracted, changed, came.extracted - changed - rejected, rejected)
+
+
+def _start_afresh(database: Database, addresses: Collection[str]) -> None:
+    """Whom an erasure left in the ESP's archive, nobody there has chosen to archive: a new opt-in brings them back."""
+    rules.bind(database, "afresh", pl.DataFrame({"address": list(addresses)}))
+    database.execute(
+        """
+        update esp.contacts set removed_by_us = true
+        where
+            status = 'deleted' and address in (from afresh)
+            and address in (select address from changed where before.record_hash is null)
+        """
+    )
+
+
+def _withdraw(database: Database, checked: Checked, gone: Collection[str], run_id: str) -> None:
+    """These records are an erased person's by now: whoever they belonged to before has them no more."""
+    if not gone:
+        return
+    if checked.entity == "customers":
+        mark_gone(database, "customers", checked.source, gone=list(gone), missing=[], run_id=run_id)
+    if checked.entity == "orders":
+        rules.bind(database, "withdrawn", pl.DataFrame({"order_id": list(gone)}).with_columns(shop=pl.lit(checked.source)))
+        theirs = "from shop.orders semi join withdrawn using (shop, order_id)"
+        scope.touch(database, f"select address from ({theirs})")
+        for table in ("shop.order_lines", "shop.orders"):
+            database.execute(f"delete from {table} where (shop, order_id) in (select (shop, order_id) from withdrawn)")
+    rules.bind(database, "withdrawn", pl.DataFrame({"record_id": list(gone)}))
+    database.execute(
+        "delete from ops.rejected_rows where source = $1 and entity = $2 and record_id in (from withdrawn)",
+        [checked.source, checked.entity],
+    )
 
 
 def _hear_refused(database: Database, refused: pl.DataFrame, run_id: str) -> None:
@@ -206,6 +245,7 @@ def add_events(database: Database, select: str, run_id: str) -> None:
         {"run_id": run_id, "now": datetime.now(UTC)},
     ).fetchone() or (0,)
     if found:
+        tombstones.unsay(database)
         database.execute("insert into consent.events by name from found")
         scope.touch(database, "select address from found")
 

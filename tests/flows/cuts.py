@@ -78,13 +78,22 @@ class Program:
         self.pid = 0
 
     def run(
-        self, flow: str, config: Path, *, full: bool = False, plan: str | None = None, cuts: Collection[Cut] = ()
+        self,
+        flow: str,
+        config: Path,
+        *,
+        full: bool = False,
+        plan: str | None = None,
+        email: str | None = None,
+        at_esp: str | None = None,
+        cuts: Collection[Cut] = (),
     ) -> dict[str, Any]:
         """One run from its start to its end: {"status", "signal", "result", "message", "commits"}."""
         out = config.with_name("result.json")
         out.unlink(missing_ok=True)
         dying = [{"site": c.site, "nth": c.nth, "when": c.when} for c in cuts if c.kind == "commit"]
-        started = self._say({"flow": flow, "full": full, "plan": plan, "config": str(config), "out": str(out), "die": dying})
+        asked = {"flow": flow, "full": full, "plan": plan, "email": email, "at_esp": at_esp}
+        started = self._say(asked | {"config": str(config), "out": str(out), "die": dying})
         self.pid = started["pid"]
         ended = self._say("go")
         return ended | (orjson.loads(out.read_bytes()) if out.exists() else {"result": None, "message": None, "commits": []})

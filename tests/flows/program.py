@@ -26,6 +26,7 @@ from typing import Any
 import orjson
 from prefect import Task
 
+import flows.erase
 import flows.forward
 import flows.reverse
 import flows.running
@@ -34,7 +35,12 @@ from tasks.http import Patience
 from tasks.run import open_run
 from tasks.state import Database, State
 
-BODIES = {"forward": flows.forward.forward.fn, "plan": flows.forward.plan.fn, "reverse": flows.reverse.reverse.fn}
+BODIES = {
+    "forward": flows.forward.forward.fn,
+    "plan": flows.forward.plan.fn,
+    "reverse": flows.reverse.reverse.fn,
+    "erase": flows.erase.erase,
+}
 STATUSES = ((SetupError, 2), (TryLater, 4))
 
 
@@ -95,9 +101,9 @@ def run_once(asked: dict[str, Any]) -> int:
     os.environ["SHOPSYNC_CONFIG"] = asked["config"]
     told: dict[str, Any] = {"result": None, "message": None}
     try:
-        options = {name: asked[name] for name in ("full", "plan") if asked.get(name)}
+        options = {name: asked[name] for name in ("full", "plan", "email", "at_esp") if asked.get(name)}
         told["result"] = BODIES[asked["flow"]]("demo", **options)
-        status = 6 if told["result"]["rejected"] else 0
+        status = 6 if told["result"].get("rejected") else 0
     except (SetupError, TryLater) as error:
         told["message"] = str(error)
         status = next(number for kind, number in STATUSES if isinstance(error, kind))

@@ -12,6 +12,7 @@ import pytest
 import small_world
 
 from sandbox.server import Fault
+from tasks.state import State
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.timeout(600)]
 
@@ -47,6 +48,13 @@ def test_flows_complete_with_tables_and_tell_the_server_no_address(
         for name, flow in (("plan", "plan"), ("sync", "forward"), ("reverse", "reverse")):
             if name == "reverse":
                 small_world.third_day(town.shop, town.esp)
+            if name == "sync":  # somebody asked to be erased, and whoever it is, nobody may read it here
+                with State(town.folder / "state" / "demo").open() as database:
+                    database.execute(
+                        "insert into ops.privacy_requests by name select 'shop' as source, 'erase' as kind, $1 as address, "
+                        "1 as delivery, now() as received_at, now() as due_at",
+                        [small_world.address(1)],
+                    )
             ended = command(name, "demo", "--json", flow=True)
             assert ended.returncode == 0, ended.stderr
             result = json.loads(ended.stdout)
@@ -58,6 +66,7 @@ def test_flows_complete_with_tables_and_tell_the_server_no_address(
             artifacts = everything(url, "artifacts", **mine)
             assert {artifact["type"] for artifact in artifacts} == {"table", "progress"}
             tables = {artifact["key"]: json.loads(artifact["data"]) for artifact in artifacts if artifact["type"] == "table"}
+            assert result["erased"] == (name == "sync")
             assert tables[f"demo-{flow}-written"] == result["writes"]
             decided = {(row["people"], row["rule"], row["why"]) for row in tables[f"demo-{flow}-decided"]}
             assert decided == {(row["people"], row["rule"], row["sentence"]) for row in result["transitions"]}
@@ -69,7 +78,7 @@ def test_flows_complete_with_tables_and_tell_the_server_no_address(
     assert "demo-forward-written" in told
     assert [address for address in addresses(town) if address in told.lower()] == []
     shown = json.dumps([json.loads(command("sql", "demo", "select address from contacts", "--json").stdout)])
-    assert small_world.address(1) in shown  # the search would have found one
+    assert small_world.address(2) in shown  # the search would have found one
 
 
 def test_a_setup_error_fails_the_run_with_the_sentence_alone(

@@ -204,3 +204,33 @@ def test_a_cursor_never_moves_back(state: State, later: str | None) -> None:
         storage.move_cursor(database, "esp", "contacts", "2026-05-02T00:00:00+00:00", listed_at=AT)
         storage.move_cursor(database, "esp", "contacts", None)
         assert storage.where_to_go_on(database, "esp", "contacts") == ("2026-05-02T00:00:00+00:00", AT)
+
+
+def test_written_anew_it_is_the_same_but_for_what_was_deleted(state: State) -> None:
+    """DuckDB keeps the bytes of deleted rows; a fresh file has none, and no log beside it."""
+    with state.open() as database:
+        remember(database, "somebody@example.com", "there")
+        database.execute("comment on table ops.facts is 'What the state knows.'")
+    with state.open() as database:
+        database.execute("delete from ops.facts where name = 'somebody@example.com'")
+        remember(database, "kept", "yes")
+    before = everything(state)
+    assert b"somebody@example.com" in state.file.read_bytes()
+    state.rewrite()
+    assert b"somebody@example.com" not in state.file.read_bytes()
+    assert mode(state.file) == 0o600
+    assert {file.name for file in state.folder.iterdir()} == {"state.duckdb", "state.lock"}
+    assert everything(state) == everything(State(state.folder)) == before
+    with state.open() as database:
+        assert database.execute("select comment from duckdb_tables() where table_name = 'facts'").fetchone() == (
+            "What the state knows.",
+        )
+        remember(database, "kept", "still")
+
+
+def test_a_copy_that_is_not_the_same_replaces_nothing(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = everything(state)
+    monkeypatch.setattr(states, "_shape", lambda duck, name: [(name,)])
+    with pytest.raises(states.RewriteError, match="left as it is"):
+        state.rewrite()
+    assert everything(state) == before

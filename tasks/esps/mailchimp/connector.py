@@ -66,7 +66,7 @@ class Mailchimp:
       contact that never opted in (transactional); it changes nobody else.
     - Welcome journeys, order notifications: held back while the store is_syncing (`hold_automations`); journeys that start at a
       tag by `is_syncing` of the call.
-    - Deleting for good makes an address unusable for us: never. `archive` is reversible.
+    - Deleting for good makes an address unusable for us: `erase` alone does it. `archive` is reversible.
     """
 
     platform = "mailchimp"
@@ -76,6 +76,7 @@ class Mailchimp:
         webhooks=True,
         double_opt_in=True,
         sms_consent=False,
+        erasure=True,
         writes=("status", "create", "profile", "tags", "archive", "product", "customer", "order"),
         batch_size={"create": 500}
         | dict.fromkeys(("status", "profile", "tags", "archive", "product", "customer", "order"), MOST_OPERATIONS),
@@ -84,6 +85,7 @@ class Mailchimp:
             "People who unsubscribed themselves, bounced or complained come back only by confirming a mail (compliance state).",
             "The time of a status change is not stated, only that of the last edit; a contact shows at most 50 tags.",
             "Cleaned and pending contacts cannot be archived.",
+            "Who is erased can never be imported again: they come back only by a form of Mailchimp's own.",
             "Consent to text messages is read and not written: the API takes neither the number nor the consent of a contact.",
         ),
     )
@@ -313,6 +315,22 @@ class Mailchimp:
         if kind == "archive":
             return Operation(write.write_id, "DELETE", path)
         raise ValueError(f"Mailchimp knows no writes of the kind {kind}")
+
+    def erase(self, email: str, store_ids: Sequence[str]) -> bool:
+        """The store's customers and orders name the address as well; they go first, for they are found by it."""
+        for store_id in store_ids:
+            self._stores.forget(store_id, email)
+        path = f"{self._list}/members/{words.member_hash(email)}/actions/delete-permanent"
+        try:
+            self._ask("POST", path, repeatable=True)
+        except RefusedCall as refused:
+            if refused.status != 404:
+                raise SetupError(
+                    f"Mailchimp does not delete the contact for good: {refused.message or refused.code}. Do it there by hand."
+                ) from refused
+            self._audience()  # is it the contact that is not there, or the audience?
+            return False
+        return True
 
     def held(self, kind: str, writes: Sequence[Write]) -> list[Outcome]:
         """Asks for each record, in one batch of GETs: a filter by time would have to know when the writes were sent."""

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from tasks.connector import Record, RefusedCall, SetupError, StoreState, Write
 from tasks.esps.mailchimp.batches import Batches, Operation, Result
+from tasks.esps.mailchimp.walk import MOST
 from tasks.esps.mailchimp.words import stamp
 from tasks.http import Answer
 
@@ -77,6 +78,33 @@ class Stores:
 
     def hold(self, store_id: str, hold: bool) -> None:
         set_up(self._ask, "PATCH", _store_path(store_id), {"is_syncing": hold}, "to switch automations of the store")
+
+    def forget(self, store_id: str, email: str) -> None:
+        """Delete the customers of an address, and before them their orders, by which nothing else would lead to them."""
+        store = _store_path(store_id)
+        for customer in self._listed(f"{store}/customers", "customers", email_address=email):
+            while orders := self._listed(f"{store}/orders", "orders", customer_id=customer):
+                for order in orders:
+                    self._delete(f"{store}/orders/{quote(order, safe='')}")
+            self._delete(f"{store}/customers/{quote(customer, safe='')}")
+
+    def _listed(self, path: str, key: str, **filters: str) -> list[str]:
+        try:
+            found = self._ask("GET", path, params={"count": MOST, "fields": f"{key}.id", **filters}).json
+        except RefusedCall as refused:
+            if refused.status == 404:  # there is no such store
+                return []
+            raise
+        return [each["id"] for each in found.get(key) or []]
+
+    def _delete(self, path: str) -> None:
+        try:
+            self._ask("DELETE", path)
+        except RefusedCall as refused:
+            if refused.status != 404:
+                raise SetupError(
+                    f"Mailchimp does not delete what its store holds: {refused.message or refused.code}."
+                ) from refused
 
     def send(self, kind: str, writes: Sequence[Write]) -> dict[str, Result]:
         """Answers by write_id. Only customers have PUT everywhere (that of products and orders came in 2026): the others are

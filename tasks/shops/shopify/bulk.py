@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -92,7 +93,9 @@ class BulkOperations:
         if done.url is None:
             yield replace(empty, cursor=since, complete=not done.roots)
             return
-        with tempfile.TemporaryDirectory() as folder, _database(folder) as database:
+        # Named after the process: what a killed one leaves here is found, and removed, when somebody is erased.
+        download = tempfile.TemporaryDirectory(prefix=f"bulk-{os.getpid()}-", dir=self._folder)
+        with download as folder, _database(folder) as database:
             is_whole = self._fetch(database, done, Path(folder) / "objects.jsonl")
             held = empty
             for records in _in_pages(database, listing.children):

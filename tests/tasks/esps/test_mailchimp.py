@@ -721,6 +721,33 @@ def test_archiving_is_reversible_and_refused_where_mailchimp_keeps(esp: Mailchim
     assert world.twin.state()["lists"][LIST_ID]["forgotten"] == []
 
 
+def test_erasing_leaves_nothing_and_is_once_however_often(esp: Mailchimp, world: World) -> None:
+    """In each status, and with its customers and orders; whoever looks like them stays."""
+    people = world.load_each_status()
+    world.load({"email": "xsubscribed@example.com", "status": "subscribed"})
+    esp.send("product", [product()])
+    buyers = [customer("subscribed@example.com", "c1"), customer("xsubscribed@example.com", "c2")]
+    assert all_done(esp.send("customer", buyers), buyers)
+    bought = [order("o1", customer_id="c1"), order("o2", customer_id="c1"), order("o3", customer_id="c2")]
+    assert all_done(esp.send("order", bought), bought)
+    stores = [STORE["store_id"], "shopsync-never-made"]
+    assert [esp.erase(email, stores) for email in people] == [True] * len(people)
+    assert [esp.erase(email, stores) for email in (*people, "nobody@example.com")] == [False] * (len(people) + 1)
+    held = world.twin.state()
+    assert [m["email_address"] for m in held["members"]] == ["xsubscribed@example.com"]
+    told = orjson.dumps({name: held[name] for name in ("customers", "orders")}).decode()
+    assert [(word in told) for word in ('"subscribed@example.com"', '"o1"', '"o2"', '"xsubscribed@example.com"', '"o3"')] == [
+        *(False, False, False),
+        *(True, True),
+    ]
+    assert states(esp.send("create", [create("subscribed@example.com")])) == [("skipped", "forgotten")]
+
+
+def test_erasing_in_a_wrong_audience_stops(world: World) -> None:
+    with pytest.raises(SetupError, match="knows no audience"):
+        world.connect(list_id="other").erase("a@example.com", [])
+
+
 def test_tags_come_and_go(esp: Mailchimp, world: World) -> None:
     world.load({"email": "a@example.com", "tags": ["Contact", "VIP"]})
     esp.send("tags", [tags("a@example.com", ["Buyer"], ["Contact", "Never there"])])
