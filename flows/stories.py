@@ -48,7 +48,12 @@ _PARTS = {
     "writes": f"select * from writes where address in {_THEIRS} order by planned_at, kind, key",
     "rejected": """
         select source, entity, record_id, field, check_name, advice, record, rejected_at from rejected_rows
-        where regexp_matches(record, $2) order by all
+        where
+            regexp_matches(record, $2)
+            or (entity = 'customers' and (source, record_id) in (
+                select (shop, customer_id) from customers where address = $1
+            ))
+        order by all
     """,
     "requests": "select * from privacy_requests where address = $1 order by received_at",
 }

@@ -380,7 +380,7 @@ def search(state: State, person: Person) -> Searched:
         if file.suffix == ".sqlite":
             more = _search_sqlite(file, person, found)
             tables, columns = tables + more[0], columns + more[1]
-        if _is_in_bytes(file, person, whole=is_inside):
+        if _is_in_bytes(file, person, whole=is_inside or file.suffix != ".duckdb"):
             found.append(
                 f"{file.relative_to(state.folder.parent) if file.is_relative_to(state.folder.parent) else file}: bytes"
             )
@@ -431,7 +431,8 @@ def _bytes(value: object) -> bytes:
 
 
 def _needles_of(person: Person, *, whole: bool = True) -> bytes:
-    """A pattern for bytes in lower case. `whole`: not inside of a longer address, which bytes side by side may look like."""
+    """A pattern for bytes in lower case. `whole`: not inside of a longer address, as which values side by side in a database may
+    look."""
     spelled = {s.lower() for s in (*person.addresses, *person.spellings)}
     forms = {form for s in spelled for form in (s, quote_plus(s).lower(), orjson.dumps(s).decode().strip('"'), ascii(s)[1:-1])}
     parts = [re.escape(form.encode()) for form in sorted(forms)]

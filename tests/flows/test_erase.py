@@ -268,7 +268,7 @@ def test_what_a_shop_asks_for_the_next_sync_does(synced: cuts.Town) -> None:
             )
     inbox = Inbox(synced.folder / "state" / "demo")
     inbox.put("shop", "customers/redact", orjson.dumps({"customer": {"id": number, "email": ANNA}}))
-    other = inbox.put("shop", "customer.updated", orjson.dumps({"id": 2, "email": f"x{ANNA}"}))
+    other = inbox.put("shop", "customer.updated", orjson.dumps({"id": number + 1, "email": f"x{ANNA}"}))
     with synced.open():
         ended = synced.program.run("forward", synced.config)
         assert (ended["status"], ended["result"]["erased"], ended["result"]["found_again"]) == (0, 1, 0)
