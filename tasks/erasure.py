@@ -431,7 +431,7 @@ def _bytes(value: object) -> bytes:
 
 
 def _needles_of(person: Person, *, whole: bool = True) -> bytes:
-    """A pattern for bytes in lower case. `whole`: not inside of a longer address, as which values side by side in a database may
+    """A pattern for bytes in lower case. `whole`: not inside of a longer address, as which values side by side may
     look."""
     spelled = {s.lower() for s in (*person.addresses, *person.spellings)}
     forms = {form for s in spelled for form in (s, quote_plus(s).lower(), orjson.dumps(s).decode().strip('"'), ascii(s)[1:-1])}
