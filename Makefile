@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONDONTWRITEBYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak check fix bench lock clean
+.PHONY: help demo test soak mutants check fix bench lock clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -17,10 +17,13 @@ demo: $(VENV)/.run  ## set up, then show the whole way on this machine: two sync
 test: $(VENV)/.dev  ## set up, then run all tests
 	$(BIN)/pytest -n auto --dist loadgroup $(ARGS)
 
-soak: $(VENV)/.dev  ## set up, then run for hours: kill a sync at every call and commit, fail every call, play random days
+soak: $(VENV)/.dev  ## set up, then kill a sync at every call and commit, fail every call, play DAYS times the random days (half an hour)
 	SHOPSYNC_EVERY_CUT=1 $(BIN)/pytest -n 2 tests/flows/test_kill.py tests/flows/test_lost_answers.py
 	SHOPSYNC_DAYS=$(DAYS) $(BIN)/pytest -n 2 tests/tasks/rules/test_stateful.py
-DAYS := 100
+DAYS := 10
+
+mutants: $(VENV)/.dev  ## set up, then put each small mistake into the tables and the SQL of the rules, and tell which ones no test finds (hours)
+	PYTHONPATH=. $(BIN)/python tests/mutants.py $(ARGS)
 
 check: $(VENV)/.dev  ## formatter, linter, types, SQL, import contracts, dependencies
 	@failed=0; for step in "ruff format --check ." "ruff check ." "mypy" "sqlfluff lint tasks" \

@@ -40,6 +40,7 @@ class Shop:
 
     def __init__(self, database: Database) -> None:
         self.database, self.now = database, NOON
+        self.choices: dict[str, Any] = {}
 
     def reads(self, entity: str, *found: dict[str, Any]) -> None:
         self.now += timedelta(minutes=1)
@@ -57,7 +58,7 @@ class Shop:
     def merges(self, flow: str | None = "forward", *, whole: bool = False, **choices: Any) -> None:
         self.now += timedelta(minutes=1)
         run = f"run-{self.now:%j%H%M}"
-        decide_and_plan(self.database, flow, Choices(**choices), STORES, run_id=run, at=self.now, whole=whole)
+        decide_and_plan(self.database, flow, Choices(**self.choices | choices), STORES, run_id=run, at=self.now, whole=whole)
 
     def settles(self) -> None:
         """Everything planned is acknowledged."""
@@ -205,6 +206,64 @@ def test_what_a_part_plans_is_what_the_whole_would_plan(resting: Shop, what: Cal
         resting.database.execute("delete from load.writes where state = 'planned'")
     assert planned[0] == planned[1]
     assert planned[0], "something is to be written, or the test shows nothing"
+
+
+PHONE, OTHER = "+491701000001", "+491701000002"
+
+
+@pytest.fixture
+def texting(shop: Shop) -> Shop:
+    """SMS is switched on. Anna gave a number, Ben the same one, Carl another; all are contacts, and everything is settled."""
+    shop.choices = {"sms_since": NOON.date(), "loaded_at": NOON}
+    at = NOON + timedelta(minutes=1)
+    for number, name, phone in (("1", "anna", PHONE), ("2", "ben", PHONE), ("3", "carl", OTHER)):
+        texts = {"sms_address": phone, "sms_consent": "in", "sms_consent_at": at}
+        shop.reads("customers", {"customer_id": number, "address": f"{name}@x.example", "consent": "in"} | texts)
+    shop.rests()
+    return shop
+
+
+def account(number: str, name: str, phone: str | None, consent: str | None, at: datetime) -> dict[str, Any]:
+    texts = {"sms_address": phone, "sms_consent": consent, "sms_consent_at": at if consent else None}
+    return {"customer_id": number, "address": f"{name}@x.example", "consent": "in"} | texts
+
+
+def contact(shop: Shop, name: str, phone: str, status: str) -> dict[str, Any]:
+    texts = {"sms_address": phone, "sms_status": status, "sms_status_at": shop.now}
+    return {"address": f"{name}@x.example", "status": "subscribed", "changed_at": shop.now} | texts
+
+
+TEXTS: dict[str, Callable[[Shop], None]] = {
+    "one of two with a number opts out": lambda s: s.reads("customers", account("2", "ben", PHONE, "out", s.now)),
+    "a number goes to another account": lambda s: s.reads("customers", account("3", "carl", PHONE, "in", s.now)),
+    "a number's consent is emptied": lambda s: s.reads("customers", account("3", "carl", OTHER, None, s.now)),
+    "an account without the number comes": lambda s: s.reads("customers", account("4", "dora", OTHER, "in", s.now)),
+    "a STOP at one of two contacts": lambda s: s.reads("contacts", contact(s, "anna", PHONE, "unsubscribed")),
+    "a contact leaves the newsletter": lambda s: s.reads(
+        "contacts", {"address": "carl@x.example", "status": "unsubscribed", "changed_at": s.now, "status_at": s.now}
+    ),
+    "an account goes": lambda s: s.misses("customers", "1"),
+    "a contact goes": lambda s: s.misses("contacts", "anna@x.example"),
+}
+
+
+@pytest.mark.parametrize("what", TEXTS)
+def test_a_part_says_the_same_of_text_messages(texting: Shop, what: str) -> None:
+    """Decisions and writes of a number follow from the rows of everybody who has it."""
+    texting.now += timedelta(minutes=1)
+    TEXTS[what](texting)
+    found = []
+    for whole in (False, True):
+        texting.merges(None, whole=whole)
+        select = "select target, kind, key, payload from load.writes where state = 'planned' order by all"
+        decided = "select * from decisions union all by name from sms_decisions"
+        touched = {row["address"] for row in rows(texting.database, "from merge.touched")}
+        said = [row for row in rows(texting.database, f"from ({decided}) order by all") if row["address"] in touched]
+        found.append((rows(texting.database, select), said))
+        texting.database.execute("delete from load.writes where state = 'planned'")
+        texting.database.execute("delete from merge.decisions where decided_at = $1", [texting.now])
+    assert found[0] == found[1]
+    assert found[0][1], "somebody is decided about, or the test shows nothing"
 
 
 def test_every_relation_says_the_same_of_those_in_scope(resting: Shop) -> None:
