@@ -183,6 +183,24 @@ def erase(
 
 
 @app.command()
+def requests(
+    connection: Connection,
+    answered: Annotated[
+        int | None, typer.Option("--answered", metavar="NUMBER", help="This request has been done, by you or by hand.")
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """List what people asked for through their shop, a copy or to be erased, and until when it must be done."""
+    from tasks import privacy
+
+    state = open_state(_settings(), connection)
+    if answered is not None:
+        privacy.answered(state, answered)
+    _show(privacy.waiting(state), pages.requests, as_json)
+
+
+@app.command()
 def rejected(
     connection: Connection,
     retry: Annotated[

@@ -167,9 +167,7 @@ def _attention(console: Console, result: dict[str, Any]) -> None:
         who = "A shop asks for everybody in it" if request["is_whole_shop"] else f"{request['people']:,} people ask for {what}"
         what = " to be erased" if request["is_whole_shop"] else ""
         console.print(
-            f"[yellow]{who}{what}[/], due by {_cell(request['due_at'])[:10]}: "
-            f'`shopsync sql {name} "from privacy_requests where done_at is null"`',
-            soft_wrap=True,
+            f"[yellow]{who}{what}[/], due by {_cell(request['due_at'])[:10]}: `shopsync requests {name}`", soft_wrap=True
         )
     if result["rejected"]:
         console.print(f"[yellow]{result['rejected']:,} rejected[/]: `shopsync rejected {name}` says what to correct.")
@@ -286,6 +284,10 @@ def story(console: Console, told: dict[str, Any]) -> None:
     for _, when, what in sorted(_happenings(told), key=lambda happening: happening[0]):
         made.add_row(f"[dim]{when}[/]", what)
     console.print(made)
+
+
+def requests(console: Console, found: list[dict[str, Any]]) -> None:
+    console.print(grid(found) if found else "No request waits.")
 
 
 def erased(console: Console, told: dict[str, Any]) -> None:

@@ -63,7 +63,8 @@ def look_up(database: Database, email: str | None, accounts: Sequence[tuple[str,
     )
     rules.bind(database, "gone_accounts", _pairs(found))
     phones = [row[0] for row in database.execute(_PHONES).fetchall()]
-    spellings = {row[0] for row in database.execute(_SPELLINGS).fetchall()} | addresses | ({email.strip()} if email else set())
+    spelled = {row[0].strip() for row in database.execute(_SPELLINGS).fetchall()} | ({email.strip()} if email else set())
+    spellings = {spelling for spelling in spelled if to_address(spelling) in addresses} | addresses
     return Person(
         tuple(sorted(addresses)),
         tuple(sorted(found)),

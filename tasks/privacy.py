@@ -78,6 +78,29 @@ def ask(run: Run, email: str, at_esp: str | None) -> None:
         )
 
 
+def waiting(state: State) -> list[dict[str, Any]]:
+    """All requests that wait, the first due first: {"number", "kind", "source", "address", "customer_id", "received_at",
+    "due_at"}."""
+    with state.open() as database:
+        return rows(
+            database,
+            """
+            select delivery as number, kind, source, address, customer_id, received_at, due_at
+            from ops.privacy_requests where done_at is null order by due_at, delivery
+            """,
+        )
+
+
+def answered(state: State, number: int) -> None:
+    """Somebody has done what a request asks for. Raises SetupError where none of this number waits."""
+    with state.open() as database:
+        (done,) = database.execute(
+            "update ops.privacy_requests set done_at = $1 where delivery = $2 and done_at is null", [datetime.now(UTC), number]
+        ).fetchone() or (0,)
+    if not done:
+        raise SetupError(f"no request of number {number} waits: `shopsync requests` lists those that do.")
+
+
 def open_erasures(database: Database) -> list[dict[str, Any]]:
     """Requests to erase a person that wait. One about a whole shop is the merchant's to decide: it is only listed."""
     return rows(

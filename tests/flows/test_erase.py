@@ -338,3 +338,17 @@ def test_it_waits_for_no_run_and_no_outage_forgets_it(synced: cuts.Town) -> None
         assert synced.program.run("forward", synced.config)["result"]["erased"] == 1
         is_forgotten(synced)
     assert member(synced, ANNA) is None
+
+
+def test_requests_are_listed_until_they_are_answered(synced: cuts.Town, command: Command) -> None:
+    with state_of(synced).open() as database:
+        database.execute(
+            "insert into ops.privacy_requests by name select 'shop' as source, 'export' as kind, $1 as address, 7 as delivery, "
+            "now() as received_at, now() as due_at",
+            [ANNA],
+        )
+    assert ANNA in command("requests", "demo").stdout
+    refused = command("requests", "demo", "--answered", "8")
+    assert (refused.returncode, "no request of number 8 waits" in refused.stderr) == (2, True)
+    assert orjson.loads(command("requests", "demo", "--answered", "7", "--json").stdout) == []
+    assert command("requests", "demo").stdout.strip() == "No request waits."
