@@ -19,6 +19,7 @@ test: $(VENV)/.dev  ## set up, then run all tests
 
 soak: $(VENV)/.dev  ## set up, then kill a sync at every call and commit, fail every call, play DAYS times the random days (half an hour)
 	SHOPSYNC_EVERY_CUT=1 $(BIN)/pytest -n 2 tests/flows/test_kill.py tests/flows/test_lost_answers.py
+	SHOPSYNC_EVERY_CASE=1 $(BIN)/pytest -n 2 --dist loadgroup tests/cases
 	SHOPSYNC_DAYS=$(DAYS) $(BIN)/pytest -n 2 tests/tasks/rules/test_stateful.py
 DAYS := 10
 

@@ -122,16 +122,30 @@ def drop_unreachable(database: Database, run_id: str, kind: str) -> None:
     )
 
 
-def take(database: Database, run_id: str, target: str, kind: str, most: int) -> list[Write]:
+def has_quiet(database: Database, run_id: str) -> bool:
+    """Whether a run has planned something that must trigger nothing at the ESP."""
+    row = database.execute(
+        f"select count(*) from load.writes where state = 'planned' and run_id = $1 and {_QUIET}", [run_id]
+    ).fetchone()
+    return bool(row and row[0])
+
+
+_QUIET = "coalesce((payload ->> 'quiet') = 'true', false)"
+
+
+def take(database: Database, run_id: str, target: str, kind: str, most: int, *, is_quiet: bool | None = None) -> list[Write]:
     """Mark the next writes of a kind that a run has planned as sent, opt-outs first, and return them.
+
+    `is_quiet`: only those that must trigger nothing there, or only the others.
 
     A write that would subscribe somebody stays planned when a no of theirs arrived after it was planned (a long load, and the
     other flow goes on meanwhile), or when the account is another address's by now: the next run decides with that.
     """
     database.execute(
-        """
+        f"""
         create or replace temp table taken as
         from load.writes where state = 'planned' and run_id = $run_id and target = $target and kind = $kind
+        and coalesce({_QUIET} = $is_quiet, true)
         and not (
             coalesce((payload ->> 'status') in ('subscribed', 'pending'), false)
             and (
@@ -153,7 +167,7 @@ def take(database: Database, run_id: str, target: str, kind: str, most: int) -> 
         )
         order by (payload ->> 'status') is not distinct from 'unsubscribed' desc, key limit $most
         """,
-        {"run_id": run_id, "target": target, "kind": kind, "most": most},
+        {"run_id": run_id, "target": target, "kind": kind, "most": most, "is_quiet": is_quiet},
     )
     database.execute(
         "update load.writes set state = 'sent', sent_at = $1 where write_id in (select write_id from taken)",

@@ -17,6 +17,9 @@ from tasks.state import LOADED_AT, fact, remember
 
 SHOP_WRITES = ("consent", "bounce")
 STORE_WRITES = ("product", "customer", "order")
+WELCOMED = ("status", "create")
+NOTIFIED = ("order",)
+"""Kinds that may set off mails at the ESP; those of their writes that bring history are sent while automations are held."""
 HELD = "automations_held_by"
 
 
@@ -36,9 +39,9 @@ def settle_leftovers(run: Run) -> None:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
-    """Carry out the planned writes to the ESP. History triggers nothing there: automations are held at first and when full,
-    and released also after a failure; what a killed run left held is released by the next one. A store that somebody deleted is
-    made again, and filled by the next run. A run that lost its lease
+    """Carry out the planned writes to the ESP. History triggers nothing there: automations are held at first and when full, and
+    for those writes that bring history later; they are released also after a failure, and what a killed run left held is
+    released by the next one. A store that somebody deleted is made again, and filled by the next run. A run that lost its lease
     releases nothing, since the one that took over may be loading history."""
     with run.state.open() as database:
         planned = {str(row["kind"]): int(str(row["writes"])) for row in ledger.planned(database, run.run_id)}
@@ -67,26 +70,41 @@ def load_esp(run: Run, still_ours: Callable[[], None]) -> None:
                     is_refilled = ledger.forget_store(database, store.store_id) or is_refilled
     if is_refilled:  # the next run fills it, automations being held until then
         planned = {kind: number for kind, number in planned.items() if kind not in STORE_WRITES}
+    kinds = {kind: planned[kind] for kind in run.esp.capabilities.writes if kind in planned}
+    with run.state.open() as database:
+        is_mixed = not (is_history or is_refilled or was_held) and ledger.has_quiet(database, run.run_id)
     try:
-        if is_history or is_refilled:
-            with run.state.open() as database:
-                remember(database, HELD, run.run_id)
-            _hold(run, hold=True)
-        _carry_out(run, "esp", run.esp, {k: planned[k] for k in run.esp.capabilities.writes if k in planned}, still_ours)
+        if is_mixed:
+            was_held = True
+            welcomed = {kind: number for kind, number in kinds.items() if kind in WELCOMED}
+            _carry_out(run, "esp", run.esp, welcomed, still_ours, is_quiet=False)
+        if is_history or is_refilled or is_mixed:
+            _hold(run)
+        _carry_out(run, "esp", run.esp, kinds, still_ours, is_quiet=True if is_mixed else None)
     finally:
         if (is_history or was_held) and not is_refilled:
             still_ours()
-            _hold(run, hold=False)
-            with run.state.open() as database:
-                database.execute("delete from ops.facts where name = $1", [HELD])
+            _release(run)
+    if is_mixed:
+        notified = {kind: number for kind, number in kinds.items() if kind in NOTIFIED}
+        _carry_out(run, "esp", run.esp, notified, still_ours)
     with run.state.open() as database:
         if fact(database, LOADED_AT) is None:
             remember(database, LOADED_AT, datetime.now(UTC).isoformat())
 
 
-def _hold(run: Run, *, hold: bool) -> None:
+def _hold(run: Run) -> None:
+    with run.state.open() as database:
+        remember(database, HELD, run.run_id)
     for store in run.stores():
-        run.esp.hold_automations(store.store_id, hold)
+        run.esp.hold_automations(store.store_id, True)
+
+
+def _release(run: Run) -> None:
+    for store in run.stores():
+        run.esp.hold_automations(store.store_id, False)
+    with run.state.open() as database:
+        database.execute("delete from ops.facts where name = $1", [HELD])
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -106,14 +124,24 @@ def push_back(run: Run, name: str, still_ours: Callable[[], None]) -> None:
     _carry_out(run, name, shop, {k: planned[k] for k in SHOP_WRITES if k in planned}, still_ours)
 
 
-def _carry_out(run: Run, target: str, connector: Esp | Shop, planned: dict[str, int], still_ours: Callable[[], None]) -> None:
-    """Send planned writes kind by kind, in the order given: marked as sent, sent, settled per record."""
+def _carry_out(
+    run: Run,
+    target: str,
+    connector: Esp | Shop,
+    planned: dict[str, int],
+    still_ours: Callable[[], None],
+    *,
+    is_quiet: bool | None = None,
+) -> None:
+    """Send planned writes kind by kind, in the order given: marked as sent, sent, settled per record. `is_quiet`: of kinds that
+    may set off mails only those that bring history, or only the others."""
     for kind, number in planned.items():
         most, done = connector.capabilities.batch_size[kind], 0
+        only = is_quiet if kind in (*WELCOMED, *NOTIFIED) else None
         with run.state.open() as database:
             still_ours()
             ledger.drop_unreachable(database, run.run_id, kind)
-            writes = ledger.take(database, run.run_id, target, kind, most)
+            writes = ledger.take(database, run.run_id, target, kind, most, is_quiet=only)
         while writes:
             still_ours()
             outcomes = connector.send(kind, writes)
@@ -123,7 +151,7 @@ def _carry_out(run: Run, target: str, connector: Esp | Shop, planned: dict[str, 
                 database.commit()  # what was heard is kept, also by a run that finds its lease gone
                 database.begin()
                 still_ours()
-                writes = ledger.take(database, run.run_id, target, kind, most)
+                writes = ledger.take(database, run.run_id, target, kind, most, is_quiet=only)
             run.progress(f"{kind} to {target}", done, number)
 
 

@@ -1,7 +1,7 @@
 -- Events that follow an account to its new address: one row per account that moved and event that stands at its old address.
 -- Opt-outs and complaints follow and stay behind as well, the account's own opt-ins follow as carried (those ticked in its
 -- orders too), bounces stay (behaviour 12.6). What a record said before it said something else does not follow. A tie: the
--- stronger no. A new phone number is a new address for text messages.
+-- stronger no. A new phone number is a new address for text messages. Who moves there and back brings what they said each time.
 with moved as (
     select
         incoming.shop,
@@ -69,7 +69,7 @@ followed as (
 )
 
 select
-    md5(concat_ws('|', 'carried', followed.new_address, followed.event_id)) as event_id,
+    md5(concat_ws('|', 'carried', followed.new_address, followed.event_id, page.asked_at)) as event_id,
     followed.new_address as address,
     followed.channel,
     followed.side,
@@ -84,4 +84,5 @@ select
     followed.is_inferred,
     json_object('carried_from_account', followed.customer_id) as evidence
 from followed
+cross join page
 left join consent.events as origin on followed.caused_by = origin.event_id

@@ -56,7 +56,9 @@ sides as (
             when esp.earliest_at > shop.latest_at then 'esp_newer'
             else 'unordered'
         end as time_order,
-        coalesce(shop.status = 'subscribed' and shop.earliest_at > archived.latest_at, false) as came_back
+        coalesce(
+            shop.status = 'subscribed' and (shop.earliest_at > archived.latest_at or archived.is_moved_to), false
+        ) as came_back
     from everybody
     cross join run
     left join people on everybody.address = people.address

@@ -1,6 +1,39 @@
 -- Consent for the ESP: one row per decision that changes a contact, or makes or archives one. What is handed on is the shops'
 -- event, unless the opt-out (or the complaint) is the ESP's own: then it goes to the contact that has not got it.
 -- A deletion has no event, so its decision tells one from another.
+-- `quiet`: whoever becomes subscribed without a genuinely new opt-in is not welcomed (behaviour 8.3). That is who is mailed by
+-- an exception, whose opt-in came with the first load or followed them to another address, and who was not chosen until now.
+with held_back as (
+    select
+        address,
+        channel,
+        shop_event
+    from scoped_decisions
+    where set_esp = 'subscribed' and skipped is not null
+    group by all
+),
+
+subscribed as (
+    select
+        decided.decision_id,
+        coalesce(
+            decided.exception is null
+            and origin.caused_by is null
+            and origin.recorded_at > run.loaded_at
+            and held_back.shop_event is null,
+            false
+        ) as is_new
+    from decided
+    cross join run
+    left join scoped_events as origin on decided.shop_event = origin.event_id
+    left join held_back
+        on
+            decided.address = held_back.address
+            and decided.channel = held_back.channel
+            and decided.shop_event = held_back.shop_event
+    where decided.set_esp = 'subscribed' and decided.esp_write in ('create', 'status')
+)
+
 select
     'esp' as target,
     decided.esp_write as kind,
@@ -21,7 +54,8 @@ select
                     'fields', profiles.fields,
                     'consent_at', case
                         when decided.set_esp = 'subscribed' then strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00')
-                    end
+                    end,
+                    'quiet', coalesce(not subscribed.is_new, false)
                 )
         when 'status'
             then
@@ -30,7 +64,8 @@ select
                     'status', decided.set_esp,
                     'consent_at', case
                         when decided.set_esp = 'subscribed' then strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00')
-                    end
+                    end,
+                    'quiet', coalesce(not subscribed.is_new, false)
                 )
         else json_object('email', contact.email)
     end as payload,
@@ -46,4 +81,5 @@ from decided
 left join profiles on decided.address = profiles.address
 left join scoped_contacts as contact on decided.address = contact.address
 left join scoped_events as origin on decided.shop_event = origin.event_id
+left join subscribed on decided.decision_id = subscribed.decision_id
 where decided.esp_write in ('create', 'status', 'archive')

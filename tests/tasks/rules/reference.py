@@ -273,6 +273,8 @@ class Reference:
         self.needs_confirmation: dict[str, Said | None] = {}
         """2.8: whom the ESP refused to subscribe again, and for which opt-in; it is asked once."""
         self.archived_by_us: dict[str, datetime] = {}
+        self.moved_to: set[str] = set()
+        """Addresses that an account with an opt-in got since we archived their contact."""
         self.were_known: set[str] = set()
         self.noes: dict[str, int] = defaultdict(int)
         self.settled: dict[str, Decision] = {}
@@ -412,6 +414,7 @@ class Reference:
                     if found.said not in {e.said for e in self.entries[new][there]}:
                         self.entries[new][there].append(replace(found, is_news=self.is_loaded))
                         self.entries[new][there].sort(key=lambda e: e.since)
+                    self.moved_to |= {new} if found.what == "in" else set()
 
     # What it adds up to
 
@@ -523,7 +526,8 @@ class Reference:
         if held is None:
             return "absent"
         archived = self.archived_by_us.get(address)  # 2.10: whom we archived comes back with a newer opt-in
-        came_back = archived and shop == "subscribed" and shop_said and shop_said.earliest > archived
+        has_come = shop_said and archived and (shop_said.earliest > archived or address in self.moved_to)
+        came_back = shop == "subscribed" and has_come
         return "absent" if came_back else "deleted"
 
     def _decide_one(self, address: str, flow: str) -> None:
@@ -724,6 +728,7 @@ class Reference:
             self.archived_by_us.pop(write.key, None)
             if write.status == "deleted":
                 self.archived_by_us[write.key] = now
+                self.moved_to.discard(write.key)
         elif write.kind == "consent":
             known = self.accounts[write.target, write.key]
             known.values.append((now, {"subscribed": "in", "unsubscribed": "out"}[str(write.status)]))
