@@ -119,10 +119,9 @@ def models(names: list[str]) -> None:
             tried += 1
             if not is_found(name, text):
                 survivors.append(what)
+                say(f"    {name}.sql:{what}")
         killed, total = killed + tried - len(survivors), total + tried
         say(f"{name}: {tried - len(survivors)} of {tried} found in {time.monotonic() - began:.0f} s")
-        for what in survivors:
-            say(f"    {name}.sql:{what}")
     say(f"models: {killed} of {total} found")
 
 

@@ -1,6 +1,7 @@
 -- What the events of one side add up to: one row per address, channel and side that has said anything about consent.
--- An opt-out stands unless an opt-in of the same side is newer than it; a tie, or an unknown order, goes to the opt-out. What
--- waits for a confirmation waits unless an opt-in came later. Bounces and complaints are not folded here but in suppressions.
+-- An opt-out stands unless an opt-in of the same side is newer than it; a tie, or an unknown order, goes to the opt-out. So is
+-- an opt-in that we handed on to be confirmed: an older opt-out of another record must not end the waiting. What waits for a
+-- confirmation waits unless an opt-in came later. Bounces and complaints are not folded here but in suppressions.
 with ranked as (
     select
         events.*,
@@ -16,6 +17,20 @@ with ranked as (
         and not exists (
             select 1 from answers
             where answers.out_event = events.event_id and answers.in_side = events.side
+        )
+        and not (
+            events.kind = 'opted_out'
+            and exists (
+                select 1 from standing_events as asked
+                where
+                    asked.kind = 'pending'
+                    and asked.actor = 'system'
+                    and asked.address = events.address
+                    and asked.channel = events.channel
+                    and asked.side = events.side
+                    and asked.earliest_at > events.latest_at
+                    and (events.is_carried or not asked.is_carried)
+            )
         )
         and not (
             events.kind = 'pending'

@@ -32,6 +32,8 @@ class Customer:
     is_bounce_noted: bool = False
     said_at: datetime | None = None
     """When they said so, where the shop states it (2.2)."""
+    texts: tuple[str, datetime] | None = None
+    """What they said of text messages, and when; shops state that."""
 
 
 @dataclass
@@ -52,6 +54,9 @@ class Contact:
     is_final: bool = False
     """Left by themselves, bounced or complained: a strict ESP subscribes them again for nobody else (2.8)."""
     tags: frozenset[str] = frozenset()
+    texts: str | None = None
+    stopped_at: datetime | None = None
+    """When they answered STOP."""
 
 
 # What was seen of it
@@ -252,13 +257,18 @@ class Reference:
         state_times: Iterable[str] = (),
         platforms: Mapping[str, str] | None = None,
         asks_to_confirm: bool = False,
+        texts_since: datetime | None = None,
     ) -> None:
         """`state_times` are the shops that state when somebody said something, `platforms` how people of a shop are tagged.
 
-        `asks_to_confirm`: double opt-in is left to the ESP (2.8).
+        `asks_to_confirm`: double opt-in is left to the ESP (2.8). `texts_since`: the start date of SMS (9.1).
         """
         self.policy, self.shops, self.is_strict, self.groups = policy, list(shops), is_strict, set(groups)
         self.state_times, self.platforms, self.asks_to_confirm = set(state_times), dict(platforms or {}), asks_to_confirm
+        self.texts_since = texts_since
+        self.heard_texts: dict[str, tuple[str, datetime]] = {}
+        """What the account at an address last said of text messages; nobody here shares a number, or takes it elsewhere."""
+        self.heard_stops: dict[str, datetime] = {}
         self.is_loaded = False
         """The first load is over."""
         self.customers: dict[Account, Customer] = {}
@@ -295,6 +305,9 @@ class Reference:
 
     def order(self, order_id: str, email: str | None, customer_id: str | None, shop: str, *, tick: bool, now: datetime) -> None:
         self.orders[shop, order_id] = Order(email, customer_id, tick, now)
+
+    def stop_texts(self, address: str, now: datetime) -> None:
+        self.contacts[address].texts, self.contacts[address].stopped_at = "unsubscribed", now
 
     def anonymise(self, key: tuple[str, str]) -> None:
         self.orders[key].email = self.orders[key].customer_id = None
@@ -344,6 +357,9 @@ class Reference:
             first = customer.said_at or max(before[0] if before else EVER, customer.created_at)
             for address in addresses:
                 self._note(address, record, what, first, customer.said_at or answered)
+        said = self.heard_texts.get(customer.email)
+        if customer.texts and (said is None or customer.texts[1] > said[1]):
+            self.heard_texts[customer.email] = customer.texts
         if not is_late:
             known.address, known.is_gone, known.said_at = customer.email, False, customer.said_at
             known.values.append((asked, customer.consent))
@@ -364,6 +380,8 @@ class Reference:
             is_late = bool(known.values) and known.seen_at > asked
             if contact.status != (before[1] if before else None) and not self._is_on_its_way("esp", address, contact.status):
                 self._hear_contact(address, contact, before)
+            if contact.stopped_at:
+                self.heard_stops[address] = max(contact.stopped_at, self.heard_stops.get(address, EVER))
             if not is_late:
                 if contact.status != "deleted":
                     self.archived_by_us.pop(address, None)
@@ -446,7 +464,11 @@ class Reference:
         """2.3, 2.12: a no of any record stands unless there is a newer yes; else what waits; else the newest yes."""
         entries = self._side(address, side)
         yeses = [entry.said for entry in entries if entry.what == "in"]
-        noes = [e.said for e in entries if e.what == "out" and not any(self._is_newer(y, e.said, address) for y in yeses)]
+        asked = [
+            entry.said for entry in entries if entry.what == "pending" and entry.is_copy
+        ]  # 2.8: handed on, to be confirmed
+        answers = [*yeses, *asked]
+        noes = [e.said for e in entries if e.what == "out" and not any(self._is_newer(y, e.said, address) for y in answers)]
         if noes:
             return "unsubscribed", max(noes, key=lambda said: said.latest)
         waiting = [e for e in entries if e.what == "pending"]
@@ -463,14 +485,12 @@ class Reference:
 
     def _suppression(self, address: str) -> tuple[str, Said] | None:
         """2.4: a complaint is for good, a bounce lasts as long as the ESP's record says so."""
-        for record, entries in self.entries[address].items():
-            for entry in entries:
-                if entry.what == "complained":
-                    return "complained", entry.said
-            standing = self._standing(address, record)
-            if standing and standing.what == "bounced":
-                return "bounced", standing.said
-        return None
+        records = self.entries[address]
+        complaints = [entry.said for entries in records.values() for entry in entries if entry.what == "complained"]
+        standing = [self._standing(address, record) for record in list(records)]
+        bounces = [entry.said for entry in standing if entry and entry.what == "bounced"]
+        found = [("complained", said) for said in complaints] + [("bounced", said) for said in bounces]
+        return found[0] if found else None
 
     def _owner_of(self, key: tuple[str, str]) -> str | None:
         """The account's address while it exists, else the one that was typed in."""
@@ -651,7 +671,7 @@ class Reference:
 
     # Writing
 
-    ORDER = ("archive", "status", "create", "tags", "consent", "bounce")
+    ORDER = ("archive", "status", "create", "tags", "sms", "consent", "bounce")
 
     def carry_out(self, flow: str, now: datetime, crash: tuple[str, str, str] | None = None) -> None:
         """Send what is planned and hear the answers, or crash at (target, kind, "sent" | "done" | "settled")."""
@@ -666,8 +686,7 @@ class Reference:
                     return
                 for write in taken:
                     self._do(write, now)
-                if (target, kind) == ("esp", "tags"):
-                    self._tag()
+                self._do_besides(target, kind)
                 if crash == (target, kind, "done"):
                     return
                 for write in taken:
@@ -675,11 +694,29 @@ class Reference:
                 if crash == (target, kind, "settled"):
                     return
 
+    def _do_besides(self, target: str, kind: str) -> None:
+        """What no decision waits for, and no answer is waited for."""
+        if (target, kind) == ("esp", "tags"):
+            self._tag()
+        elif (target, kind) == ("esp", "sms"):
+            self._allow_texts()
+
     def _tag(self) -> None:
         for address, (is_given, true) in self.tags.items():
             contact = self.contacts.get(address)
             if contact and contact.status != "deleted":
                 contact.tags = true if is_given else contact.tags & true
+
+    def _allow_texts(self) -> None:
+        """Section 9: from shop to ESP only, once the first sync is complete; a STOP blocks until somebody newly opts in."""
+        for address, (said, at) in self.heard_texts.items():
+            contact = self.contacts.get(address)
+            if self.texts_since is None or not self.is_loaded or contact is None or contact.status == "deleted":
+                continue
+            if said == "out" and contact.texts == "subscribed":
+                contact.texts = "unsubscribed"
+            elif said == "in" and at >= self.texts_since and at > self.heard_stops.get(address, EVER):
+                contact.texts = "subscribed"
 
     def _is_overtaken(self, write: Write) -> bool:
         """12.1, 12.3: a no that arrived since it was decided, or the account is another address's by now."""

@@ -13,7 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ OFTEN = (*AT_SHOP, "order", "order with tick", "order as guest", "order as guest
 OFTEN += ("sign up", "leave", "merchant subscribes", "merchant unsubscribes")
 SELDOM = ("bounce", "complain", "archive", "delete account", "change address", "anonymise", "confirm")
 ACTS = (*OFTEN, *OFTEN, *SELDOM)
+TEXTS = ("text yes", "text no", "STOP")
+NOT_WITH_TEXTS = {"delete account", "change address", "archive"}
+"""Every third person has a phone, and one account and one contact with its number, which they keep."""
+TEXTS_SINCE = date(2026, 2, 3)
 FLOWS = ("forward", "reverse", "forward, reverse", "reverse, forward", "reverse in forward", "forward in reverse")
 """How the runs of a day go."""
 
@@ -100,7 +104,9 @@ class Days:
         address = person.addresses[where]
         person.story.append(f"{now:%m-%d %H:%M:%S} {what} {'ab'[where]} {shop}")
         mine = next((key for key, a in self.world.accounts.items() if key[0] == shop and a.email == address), None)
-        if what in AT_ESP:
+        if what in TEXTS:
+            self._text(person, address, what)
+        elif what in AT_ESP:
             self._act_at_esp(person, address, what)
         elif what == "anonymise":
             self._anonymise(person, address)
@@ -115,6 +121,18 @@ class Days:
             else:
                 new = person.addresses[1 - where]
                 self.world.accounts[mine].email = self.reference.customers[mine].email = new
+
+    def _text(self, person: Person, address: str, what: str) -> None:
+        key = next((key for key, account in self.world.accounts.items() if key[0] == "shop" and account.email == address), None)
+        contact = self.world.contacts.get(address)
+        if what == "STOP" and contact and contact.sms == "subscribed":
+            contact.sms, contact.sms_at = "unsubscribed", self.world.esp_now()
+            contact.changed_at = contact.sms_at
+            self.reference.stop_texts(address, contact.sms_at)
+        elif what != "STOP" and key:
+            consent = {"text yes": "in", "text no": "out"}[what]
+            self.world.texts(key[1], consent, f"+49170{self.people.index(person):07}", "shop")
+            self.reference.customers[key].texts = (consent, self.world.now)
 
     def _anonymise(self, person: Person, address: str) -> None:
         """The shop erases who gave this address in an order; accounts are another thing."""
@@ -309,6 +327,7 @@ class Days:
                 elif contact and contact.status != "deleted":
                     found[f"{address}'s tags"] = set(self.world.contacts[address].tags)
                     wanted[f"{address}'s tags"] = set(contact.tags)
+                    found[f"{address}'s texts"], wanted[f"{address}'s texts"] = self.world.contacts[address].sms, contact.texts
             for key, account in self.world.accounts.items():
                 if account.email in person.addresses:
                     customer = self.reference.customers[key]
@@ -352,7 +371,11 @@ def play(days: Days, rng: random.Random) -> None:
             days.keep_page(what)
         for part in range(3):
             for _ in range(ACTS_A_DAY // 3):
-                days.act(rng.choice(days.people), rng.choice(ACTS), rng.randrange(2), rng.choice(SHOPS))
+                number = rng.randrange(PEOPLE)
+                what, where = rng.choice(ACTS), rng.randrange(2)
+                if number % 3 == 0 and (what in NOT_WITH_TEXTS or rng.random() < 0.1):
+                    what, where = rng.choice(TEXTS), 0
+                days.act(days.people[number], what, where, rng.choice(SHOPS))
             while days.kept and rng.random() < 0.5:
                 days.deliver()
             if part < 2:
@@ -383,13 +406,16 @@ def test_both_sides_agree_with_the_reference_after_random_days(world_at: Callabl
         number = played["examples"] + sorted(POLICIES).index(policy)
         played["examples"] += 1
         is_strict, asks, skew = number % 2 == 1, number % 4 in {1, 2}, SKEWS[number % len(SKEWS)]
-        choices = {"policy": policy, "double_opt_in": "esp" if asks else "shop"}
+        choices = {"policy": policy, "double_opt_in": "esp" if asks else "shop", "sms_since": TEXTS_SINCE}
         with (
             tempfile.TemporaryDirectory() as folder,
             world_at(Path(folder) / "state", is_strict=is_strict, skew=skew, **choices) as world,
         ):
             world.shops, world.batch = list(SHOPS), 100_000
-            reference = Reference(policy, SHOPS, is_strict=is_strict, asks_to_confirm=asks, platforms=PLATFORMS)
+            since = datetime.combine(TEXTS_SINCE, time(), UTC)
+            reference = Reference(
+                policy, SHOPS, is_strict=is_strict, asks_to_confirm=asks, platforms=PLATFORMS, texts_since=since
+            )
             own = random.Random(f"{policy} {rng.random()}")  # else all policies would live through the same days
             days = Days(world, reference, own)
             play(days, own)
@@ -538,3 +564,27 @@ def test_tags_come_back_with_the_choice_of_groups(make_world: MakeWorld) -> None
     world.choices = replace(world.choices, groups=GROUPS)
     world.settle()
     assert set(world.contacts[ANNA].tags) == {"Subscriber", "WooCommerce"}
+
+
+def test_an_older_opt_out_that_came_with_an_account_does_not_end_the_waiting(make_world: MakeWorld) -> None:
+    """2.8, 12.6. The opt-in is newer than both opt-outs, so it is confirmed or not, but not taken back by us."""
+    world = make_world(double_opt_in="esp")
+    world.account("1", ANNA, "in")
+    world.at_esp(BOB, "subscribed")
+    world.settle()
+    world.load_is_done()
+    world.wait(hours=1)
+    world.at_esp(ANNA, "unsubscribed")
+    world.settle()
+    world.wait(hours=1)
+    world.at_esp(BOB, "unsubscribed")
+    world.settle()
+    world.wait(hours=1)
+    world.accounts["shop", "1"].email = BOB
+    world.wait(hours=1)
+    world.order("7", BOB, tick=True)
+    world.wait(hours=1)
+    world.settle()
+    assert world.esp_status(BOB) == "pending"
+    world.settle()
+    assert world.esp_status(BOB) == "pending"
