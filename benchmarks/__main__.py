@@ -36,7 +36,8 @@ select
     'p' || (n % {people}) || '@bench.example' as email, email as address, 'paid' as state, false as is_test, 'EUR' as currency,
     n % 500 as total, 0 as discount_total, 0 as tax_total, 0 as shipping_total, 0 as refunded_total,
     timestamptz '2025-01-01 00:00:00+00' + to_minutes(cast(n as int)) as ordered_at, ordered_at as updated_at,
-    ordered_at as paid_at, md5(cast(n as varchar)) as record_hash, now() as seen_at, now() as first_seen_at, 'bench' as run_id
+    ordered_at as paid_at, md5(cast(n as varchar)) as told_hash,
+    told_hash as record_hash, now() as seen_at, now() as first_seen_at, 'bench' as run_id
 from range({people} * 5) as numbers (n)
 """
 CONTACTS = """
@@ -81,7 +82,7 @@ CHANGE = (
     create or replace temp table changing as
     select address from shop.customers where hash(address, {round}) % 100 = 0
     """,
-    "update shop.orders set total = total + 1, record_hash = 'new' where address in (from changing)",
+    "update shop.orders set total = total + 1, told_hash = md5(told_hash) where address in (from changing)",
     """
     update shop.customers set consent = if(consent = 'in', 'out', 'in'), first_name = first_name || 'x'
     where address in (from changing)

@@ -30,6 +30,10 @@ class StoredCustomers(Customers, _Listed):
 class StoredOrders(Orders, _Seen):
     """One row per shop and order ever seen."""
 
+    told_hash: str = pa.Field(
+        nullable=True, description="Hash over what the ESP is told of it, its lines included; null: it has none."
+    )
+
 
 class StoredOrderLines(OrderLines):
     """One row per order line of the order as last seen."""
@@ -145,6 +149,8 @@ class Decisions(pa.DataFrameModel):
     decided_at: Instant = pa.Field(description="When it was decided.")
     esp_acknowledged_at: Instant = pa.Field(nullable=True, description="When the ESP had it; at once if nothing is written.")
     shop_acknowledged_at: Instant = pa.Field(nullable=True, description="When the shops had it; at once if nothing is written.")
+    fingerprint: str = pa.Field(description="Hash over facts and outcome: a decision like the last one is not written down.")
+    is_last: bool = pa.Field(description="No later decision about this address and channel.")
 
 
 class Plans(pa.DataFrameModel):
@@ -189,7 +195,9 @@ class Writes(pa.DataFrameModel):
     address: str = pa.Field(nullable=True, description="The person it is about; null for products.")
     decision_id: str = pa.Field(nullable=True, description="The decision it carries out.")
     caused_by: str = pa.Field(nullable=True, description="The consent event it hands on.")
-    payload: str = pa.Field(description="In our words, as JSON.")
+    payload: str = pa.Field(
+        nullable=True, description="In our words, as JSON. What is sent of orders is made then."
+    )
     payload_hash: str = pa.Field(description="Equal hashes are the same write.")
     is_known: bool = pa.Field(description="An earlier write of this entity was acknowledged.")
     state: str = pa.Field(description="planned, sent, acknowledged, skipped or rejected.")

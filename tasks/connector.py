@@ -317,7 +317,7 @@ class Esp(Protocol):
     def send(self, kind: str, writes: Sequence[Write]) -> list[Outcome]:
         """Carry out writes of one kind, at most `batch_size[kind]` of them.
 
-        `create`: payload {"email", "status", "fields", "consent_at"}; must not change a contact that exists
+        `create`: payload {"email", "status", "fields", "fields_hash", "consent_at"}; must not change a contact that exists
         (then: skipped, code "exists").
         `status`: payload {"email", "status", "consent_at"}; the only kind that changes an existing contact's consent.
         `profile`: payload {"email", "fields"}; must never change consent.

@@ -177,8 +177,7 @@ def _orders(run: Run, name: str, shop: Shop, *, were_listed: bool) -> None:
         products += _products(run, name, shop, bought)
         known |= bought
         with run.state.open() as database:
-            stored = storage.store(database, orders, page, run.run_id)
-            storage.store_lines(database, lines, run.run_id)
+            stored = storage.store(database, orders, page, run.run_id, lines)
             storage.move_cursor(database, name, "orders", page.cursor)
         total += replace(stored, rejected=stored.extracted - stored.changed - stored.unchanged)
         run.progress(f"orders from {name}", total.extracted, page.announced)

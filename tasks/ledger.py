@@ -14,6 +14,7 @@ import polars as pl
 
 from tasks import rules, scope
 from tasks.connector import Outcome, Write
+from tasks.merge import Store, bind_stores
 from tasks.state import Database, rows
 from tasks.storage import add_events
 
@@ -113,7 +114,7 @@ def drop_unreachable(database: Database, run_id: str, kind: str) -> None:
                 not in (select address from esp.contacts where status <> 'deleted')
                 or (
                     kind = 'order'
-                    and (payload ->> 'store_id') || '/' || (payload ->> 'customer_id')
+                    and split_part(key, '/', 1) || '/' || md5(address)
                     not in (select key from load.held where target = 'esp' and kind = 'customer' and was_acknowledged)
                 )
             )
@@ -133,8 +134,17 @@ def has_quiet(database: Database, run_id: str) -> bool:
 _QUIET = "coalesce((payload ->> 'quiet') = 'true', false)"
 
 
-def take(database: Database, run_id: str, target: str, kind: str, most: int, *, is_quiet: bool | None = None) -> list[Write]:
-    """Mark the next writes of a kind that a run has planned as sent, opt-outs first, and return them.
+def take(
+    database: Database,
+    run_id: str,
+    target: str,
+    kind: str,
+    most: int,
+    *,
+    stores: Sequence[Store] = (),
+    is_quiet: bool | None = None,
+) -> list[Write]:
+    """Mark the next writes of a kind that a run has planned as sent, opt-outs first, and return them; orders need the `stores`.
 
     `is_quiet`: only those that must trigger nothing there, or only the others.
 
@@ -173,7 +183,7 @@ def take(database: Database, run_id: str, target: str, kind: str, most: int, *, 
         "update load.writes set state = 'sent', sent_at = $1 where write_id in (select write_id from taken)",
         [datetime.now(UTC)],
     )
-    return _writes(database, "from taken order by (payload ->> 'status') is not distinct from 'unsubscribed' desc, key")
+    return _writes(database, kind, stores)
 
 
 def opt_ins_planned(database: Database, run_id: str, shop: str) -> list[str]:
@@ -194,17 +204,19 @@ def opt_ins_planned(database: Database, run_id: str, shop: str) -> list[str]:
     ]
 
 
-def unsettled(database: Database, flow: str) -> dict[tuple[str, str], list[Write]]:
+def unsettled(database: Database, flow: str, stores: Sequence[Store] = ()) -> dict[tuple[str, str], list[Write]]:
     """Writes that were sent and never settled, by target and kind."""
-    kinds = rows(database, "select distinct target, kind from load.writes where state = 'sent' and flow = $1", [flow])
-    return {
-        (k["target"], k["kind"]): _writes(
-            database,
-            "from load.writes where state = 'sent' and target = $1 and kind = $2 and flow = $3",
+    found = {}
+    for k in rows(database, "select distinct target, kind from load.writes where state = 'sent' and flow = $1", [flow]):
+        database.execute(
+            """
+            create or replace temp table taken as
+            from load.writes where state = 'sent' and target = $1 and kind = $2 and flow = $3
+            """,
             [k["target"], k["kind"], flow],
         )
-        for k in kinds
-    }
+        found[(k["target"], k["kind"])] = _writes(database, k["kind"], stores)
+    return found
 
 
 def give_back(database: Database, writes: Sequence[Write]) -> None:
@@ -228,11 +240,25 @@ def forget_store(database: Database, store_id: str) -> bool:
     return bool(gone and gone[0])
 
 
-def _writes(database: Database, query: str, parameters: object = None) -> list[Write]:
-    return [
-        Write(row["write_id"], row["key"], orjson.loads(row["payload"]), row["is_known"])
-        for row in rows(database, query, parameters)
-    ]
+def _writes(database: Database, kind: str, stores: Sequence[Store]) -> list[Write]:
+    """The writes in `taken`, opt-outs first, with what is sent."""
+    if kind == "order":
+        bind_stores(database, stores)
+        database.execute(
+            """
+            create or replace temp table orders_taken as
+            select
+                taken.write_id, taken.address, stores.shop, stores.store_id,
+                substr(taken.key, length(stores.store_id) + 2) as order_id
+            from taken inner join stores on starts_with(taken.key, stores.store_id || '/')
+            """
+        )
+        rules.build(database, ["payloads_of_orders"])
+        database.execute(
+            "update taken set payload = made.payload from payloads_of_orders as made where taken.write_id = made.write_id"
+        )
+    query = "from taken order by (payload ->> 'status') is not distinct from 'unsubscribed' desc, key"
+    return [Write(row["write_id"], row["key"], orjson.loads(row["payload"]), row["is_known"]) for row in rows(database, query)]
 
 
 def settle(database: Database, settled: Sequence[Outcome], run_id: str) -> None:
@@ -358,7 +384,7 @@ _AFTERMATH = (
     select target, kind, key, address, payload_hash, state, write_id, settled_at from settled_writes
     union all
     select
-        target, 'profile', key, address, md5(cast(payload -> 'fields' as varchar)),
+        target, 'profile', key, address, coalesce(payload ->> 'fields_hash', ''),
         state, write_id, settled_at
     from settled_writes
     where target = 'esp' and kind = 'create' and state = 'acknowledged'

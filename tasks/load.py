@@ -27,7 +27,7 @@ HELD = "automations_held_by"
 def settle_leftovers(run: Run) -> None:
     """Look up what a killed run sent without hearing what became of it, before anything new is read or repeated."""
     with run.state.open() as database:
-        leftovers = ledger.unsettled(database, run.flow)
+        leftovers = ledger.unsettled(database, run.flow, run.stores())
     for (target, kind), writes in leftovers.items():
         connector: Esp | Shop = run.esp if target == "esp" else run.shops[target]
         outcomes = connector.held(kind, writes)
@@ -141,7 +141,7 @@ def _carry_out(
         with run.state.open() as database:
             still_ours()
             ledger.drop_unreachable(database, run.run_id, kind)
-            writes = ledger.take(database, run.run_id, target, kind, most, is_quiet=only)
+            writes = ledger.take(database, run.run_id, target, kind, most, stores=run.stores(), is_quiet=only)
         while writes:
             still_ours()
             outcomes = connector.send(kind, writes)
@@ -151,7 +151,7 @@ def _carry_out(
                 database.commit()  # what was heard is kept, also by a run that finds its lease gone
                 database.begin()
                 still_ours()
-                writes = ledger.take(database, run.run_id, target, kind, most, is_quiet=only)
+                writes = ledger.take(database, run.run_id, target, kind, most, stores=run.stores(), is_quiet=only)
             run.progress(f"{kind} to {target}", done, number)
 
 

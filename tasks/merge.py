@@ -5,6 +5,7 @@ Plain functions over an open database; the logic stands in `tasks.rules`, one SE
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 
@@ -44,6 +45,10 @@ class Store:
     writes_to_guests: bool = False
 
 
+def bind_stores(database: Database, stores: Sequence[Store]) -> None:
+    rules.bind(database, "stores", pl.DataFrame([asdict(store) for store in stores]))
+
+
 def bind_run(database: Database, run_id: str, at: datetime, choices: Choices, stores: list[Store]) -> None:
     """Make the run and the merchant's choices relations that the models can read, and everybody whom they look at."""
     scope.everybody(database)
@@ -69,11 +74,7 @@ def bind_run(database: Database, run_id: str, at: datetime, choices: Choices, st
             },
         ),
     )
-    rules.bind(
-        database,
-        "stores",
-        pl.DataFrame([asdict(store) for store in stores]),
-    )
+    bind_stores(database, stores)
     rules.bind(database, "policy", rules.load_policy(choices.policy))
     rules.bind(database, "sms_rules", rules.load_sms())
 
@@ -101,10 +102,16 @@ def decide(database: Database) -> dict[str, int]:
             f"promise {first['promise']} would be broken for {first['people']} people ({first['sentence']}): nothing was sent; "
             "please report this with the output of `shopsync sql CONNECTION`."
         )
-    database.execute("insert into merge.decisions by name select * exclude (is_same) from decided where not is_same")
-    (people,) = database.execute("select count(*) from (select distinct address, channel from merge.decisions)").fetchone() or (
-        0,
+    database.execute(
+        """
+        update merge.decisions set is_last = false from decided
+        where
+            decisions.is_last and not decided.is_same
+            and decisions.address = decided.address and decisions.channel = decided.channel
+        """
     )
+    database.execute("insert into merge.decisions by name select * exclude (is_same) from decided where not is_same")
+    (people,) = database.execute("select count(*) from merge.decisions where is_last").fetchone() or (0,)
     (decided,) = database.execute("select count(*) from decided where not is_same").fetchone() or (0,)
     return {"people": people, "decided": decided}
 

@@ -33,10 +33,7 @@ def approve(database: Database, plan_id: str, flow: str, at: datetime) -> None:
         """
         select count(*) as planned, count(*) filter (where decisions.address is null) as changed
         from merge.plan_rows as held
-        left join (
-            select address, channel, arg_max(decision_id, (decided_at, decision_id)) as decision_id
-            from merge.decisions group by address, channel
-        ) as decisions using (address, channel, decision_id)
+        left join (from merge.decisions where is_last) as decisions using (address, channel, decision_id)
         where held.plan_id = $1
         """,
         [plan_id],

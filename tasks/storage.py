@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
+from schemas.shop import OrderLines
 from schemas.state import TABLES
 from tasks import rules, scope, tombstones
 from tasks.addresses import with_address
@@ -106,8 +108,8 @@ ARCHIVED = "known.removed_by_us and hashed.status = 'deleted'"
 """`removed_by_us` after an update: our own archiving coming back does not make it the merchant's (behaviour 2.10)."""
 
 
-def store(database: Database, checked: Checked, page: Page, run_id: str) -> Stored:
-    """Store one checked page with the consent events it reveals.
+def store(database: Database, checked: Checked, page: Page, run_id: str, lines: Checked | None = None) -> Stored:
+    """Store one checked page with the consent events it reveals; orders come with their `lines`.
 
     A row that the state has seen or written later than this page was asked for is left as it is. What belongs to erased people
     is not stored, and counts as unchanged.
@@ -117,7 +119,14 @@ def store(database: Database, checked: Checked, page: Page, run_id: str) -> Stor
     came, sifted = checked, tombstones.sift(database, checked)
     checked = sifted.checked
     _withdraw(database, checked, sifted.gone, run_id)
-    rules.bind(database, incoming, checked.good.unique(list(entity.key), keep="last", maintain_order=True))
+    rows = checked.good.unique(list(entity.key), keep="last", maintain_order=True)
+    if checked.entity == "orders":
+        rules.bind(database, "orders_in_hand", rows)
+        bought = lines.good if lines else pl.DataFrame(schema=_LINES)
+        rules.bind(database, "incoming_lines", bought.unique(["shop", "order_id", "line_id"], keep="last"))
+        database.execute(f"create or replace temp table {incoming} as {rules.model('orders_told')}")
+    else:
+        rules.bind(database, incoming, rows)
     rules.bind_page(database, page.asked_at, page.answered_at)
     for model in entity.events:
         add_events(database, rules.model(model), run_id)
@@ -128,6 +137,12 @@ def store(database: Database, checked: Checked, page: Page, run_id: str) -> Stor
     changed = _upsert(database, entity, incoming, page.asked_at, run_id)
     if checked.entity == "contacts" and sifted.afresh:
         _start_afresh(database, sifted.afresh)
+    if changed and checked.entity == "products":
+        database.execute(_TELL_AGAIN)
+    if checked.entity == "orders":
+        _replace_lines(database)
+    if lines:
+        set_aside(database, lines, "order_id", run_id)
     set_aside(database, checked, entity.key[-1] if checked.entity != "products" else "product_id", run_id)
     rejected = came.extracted - came.good.height - sifted.refused
     return Stored(came.extracted, changed, came.extracted - changed - rejected, rejected)
@@ -165,6 +180,19 @@ def _withdraw(database: Database, checked: Checked, gone: Collection[str], run_i
     )
 
 
+_LINES: Any = {name: column.dtype.type for name, column in OrderLines.to_schema().columns.items()}
+
+_TELL_AGAIN = """
+    update shop.orders set told_hash = md5(told_hash || '|known')
+    from (
+        select distinct shop, order_id from shop.order_lines
+        semi join (from changed where before.record_hash is null) as new using (shop, product_id, variant_id)
+    ) as relined
+    where orders.shop = relined.shop and orders.order_id = relined.order_id
+"""
+"""Orders whose lines pointed to a stand-in until their product came are told anew."""
+
+
 def _hear_refused(database: Database, refused: pl.DataFrame, run_id: str) -> None:
     """A record that failed a check is set aside, but not the opt-out in it."""
     rules.bind(database, "refused_customers", refused)
@@ -191,12 +219,8 @@ def _hear_refused(database: Database, refused: pl.DataFrame, run_id: str) -> Non
     )
 
 
-def store_lines(database: Database, lines: Checked, run_id: str) -> None:
+def _replace_lines(database: Database) -> None:
     """Replace the lines of the orders of the page just stored (an order that came twice in it has them once)."""
-    rules.bind(database, "incoming_lines", lines.good.unique(["shop", "order_id", "line_id"], keep="last"))
-    database.execute(
-        "create or replace temp table lines_before as from shop.order_lines semi join incoming_orders using (shop, order_id)"
-    )
     database.execute(
         """
         delete from shop.order_lines using (select shop, order_id from incoming_orders) as page
@@ -206,26 +230,6 @@ def store_lines(database: Database, lines: Checked, run_id: str) -> None:
     database.execute(
         "insert into shop.order_lines by name from incoming_lines semi join incoming_orders using (shop, order_id)"
     )
-    (relined,) = database.execute(
-        """
-        create or replace temp table relined as
-        with lines_now as (from shop.order_lines semi join incoming_orders using (shop, order_id))
-        select distinct shop, order_id
-        from ((from lines_before except from lines_now) union all (from lines_now except from lines_before))
-        anti join changed using (shop, order_id)
-        """
-    ).fetchone() or (0,)
-    if relined:
-        scope.touch(
-            database,
-            """
-            select coalesce(account.address, orders.address) as address
-            from shop.orders as orders
-            semi join relined using (shop, order_id)
-            left join shop.customers as account using (shop, customer_id)
-            """,
-        )
-    set_aside(database, lines, "order_id", run_id)
 
 
 def add_events(database: Database, select: str, run_id: str) -> None:

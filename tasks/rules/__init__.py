@@ -57,7 +57,6 @@ PLAN = (
     "writes_of_sms",
     "reachable",
     "orders_to_send",
-    "lines_to_send",
     "writes_of_profiles",
     "writes_of_tags",
     "writes_of_products",
@@ -67,8 +66,21 @@ PLAN = (
     "writes_to_shops",
     "writes_to_plan",
 )
-VIEWS = frozenset({"order_owners"})
-"""Relations that are read anew each time, for a copy of them would be too large."""
+VIEWS = frozenset(
+    {
+        "order_owners",
+        "records_to_tell",
+        "profiles",
+        "writes_of_profiles",
+        "writes_of_tags",
+        "writes_of_products",
+        "writes_of_customers",
+        "writes_of_orders",
+        "writes_to_shops",
+        "writes_to_plan",
+    }
+)
+"""Relations that are read anew each time: a copy would be too large, or only a little of it is looked at."""
 
 DOMAINS: dict[str, Sequence[str]] = {
     "phase": ("first", "ongoing"),

@@ -4,7 +4,13 @@
 -- decision was made with. A tie breaks the promise. Two exceptions, each for one write and nothing more: by E1 a shop is set to
 -- subscribed over its own opt-outs, but for those that followed an account from another address (behaviour 4.1); by E3 somebody
 -- becomes active at the ESP without an opt-in, but never over an opt-out (behaviour 6.1).
-with subscribing as (
+with everybody as (
+    select * from decisions
+    union all by name
+    select * from sms_decisions
+),
+
+subscribing as (
     select
         address,
         channel,
@@ -94,24 +100,19 @@ semi join suppressions using (address, channel)
 union all
 select
     '12.2' as promise,
-    facts.address,
+    decided.address,
     'an opt-out would reach neither side' as sentence
-from (
-    select * from facts
-    union all by name
-    select * from sms_facts
-) as facts
-inner join decided on facts.address = decided.address and facts.channel = decided.channel
+from everybody as decided
 where
-    if(decided.set_esp = 'keep', facts.esp_status, decided.set_esp) in ('subscribed', 'pending')
-    and facts.suppression is null
-    and facts.shop_status = 'unsubscribed'
-    and facts.time_order <> 'esp_newer'
+    if(decided.set_esp = 'keep', decided.esp_status, decided.set_esp) in ('subscribed', 'pending')
+    and decided.suppression is null
+    and decided.shop_status = 'unsubscribed'
+    and decided.time_order <> 'esp_newer'
     and not (coalesce(decided.exception = 'E1', false) and decided.phase = 'first' and decided.set_esp = 'keep')
 union all
 select
     '12.9' as promise,
     decided.address,
     'no rule says what to do' as sentence
-from decided
+from everybody as decided
 where decided.rule = 'none'

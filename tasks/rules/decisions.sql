@@ -52,6 +52,17 @@ told as (
     from judged
 ),
 
+-- Whether any record of theirs would have to be told each outcome; null: there is no record that holds such a thing.
+records as (
+    select
+        address,
+        bool_or(differs) filter (where set_shop = 'subscribed') as opt_ins,
+        bool_or(differs) filter (where set_shop = 'unsubscribed') as opt_outs,
+        bool_or(differs) filter (where set_shop = 'bounced') as bounces
+    from records_to_tell
+    group by address
+),
+
 confirmed as (
     select
         judged.* exclude (set_esp, set_shop),
@@ -63,21 +74,18 @@ confirmed as (
                 then 'pending'
             else judged.set_esp
         end as set_esp,
-        if(judged.is_kept_out and not coalesce(records.to_tell, false), 'keep', judged.set_shop) as set_shop,
+        case judged.set_shop
+            when 'subscribed' then records.opt_ins
+            when 'unsubscribed' then records.opt_outs
+            when 'bounced' then records.bounces
+        end as to_tell,
+        if(judged.is_kept_out and not coalesce(to_tell, false), 'keep', judged.set_shop) as set_shop,
         coalesce(contact_status, 'absent') in ('absent', 'deleted') as is_gone,
-        records.to_tell,
-        records.address is not null as has_record
+        to_tell is not null as has_record
     from told as judged
     cross join run
     left join scoped_events as origin on judged.shop_event = origin.event_id
-    left join (
-        select
-            address,
-            set_shop,
-            bool_or(differs) as to_tell
-        from records_to_tell
-        group by address, set_shop
-    ) as records on judged.address = records.address and judged.set_shop = records.set_shop
+    left join records on judged.address = records.address
 ),
 
 written as (

@@ -1,29 +1,36 @@
--- Orders the ESP should know: one row per order, when buyers are chosen. An order that it has already goes on being updated,
--- whatever became of it. `sent_hash`: what was sent of it last.
+-- Orders the ESP should know and does not know as they are now: one row per order, when buyers are chosen. A refund changes the
+-- same order, never makes a second one. An order that the ESP has already goes on being updated, whatever became of it.
+with wanted as (
+    select
+        owners.shop,
+        owners.order_id,
+        stores.store_id,
+        stores.store_id || '/' || owners.order_id as key,
+        owners.address,
+        owners.is_purchase,
+        owners.ordered_at,
+        owners.address || '|' || owners.told_hash as version
+    from order_owners as owners
+    inner join stores on owners.shop = stores.shop
+    cross join run
+    where
+        list_contains(run.groups, 'buyer')
+        and owners.told_hash is not null
+        and (run.customers_since is null or owners.ordered_at >= run.customers_since)
+)
+
 select
-    owners.address,
-    stores.store_id,
-    owners.shop,
-    owners.order_id,
-    owners.state,
-    owners.currency,
-    owners.total,
-    owners.discount_total,
-    owners.tax_total,
-    owners.shipping_total,
-    owners.refunded_total,
-    owners.promo_codes,
-    owners.ordered_at,
-    owners.updated_at,
-    owners.paid_at,
-    held.payload_hash as sent_hash
-from order_owners as owners
-inner join stores on owners.shop = stores.shop
-inner join reachable on owners.address = reachable.address
-cross join run
-left join scoped_held as held
-    on held.target = 'esp' and held.kind = 'order' and held.key = stores.store_id || '/' || owners.order_id
+    wanted.shop,
+    wanted.order_id,
+    wanted.store_id,
+    wanted.key,
+    wanted.address,
+    wanted.ordered_at,
+    wanted.version,
+    held.key is null as is_new
+from wanted
+inner join reachable on wanted.address = reachable.address
+left join scoped_held as held on held.target = 'esp' and held.kind = 'order' and wanted.key = held.key
 where
-    list_contains(run.groups, 'buyer')
-    and (owners.is_purchase or coalesce(held.was_acknowledged, false))
-    and (run.customers_since is null or owners.ordered_at >= run.customers_since)
+    (wanted.is_purchase or coalesce(held.was_acknowledged, false))
+    and md5(wanted.version) is distinct from held.payload_hash

@@ -14,17 +14,25 @@ with refused as (
 )
 
 select
+    contact.address,
+    false as is_new
+from scoped_contacts as contact
+where
+    contact.status <> 'deleted'
+    and contact.address not in (
+        select decided.address from decided
+        where decided.esp_write = 'archive'
+    )
+union
+select
     decided.address,
     contact.status is null as is_new
 from decided
 left join scoped_contacts as contact on decided.address = contact.address
 where
-    (contact.status <> 'deleted' and decided.esp_write is distinct from 'archive')
-    or (
-        decided.esp_write in ('create', 'status')
-        and decided.address not in (select refused.address from refused)
-        and decided.decision_id not in (
-            select waiting.decision_id from waiting
-            where waiting.side = 'esp'
-        )
+    decided.esp_write in ('create', 'status')
+    and decided.address not in (select refused.address from refused)
+    and decided.decision_id not in (
+        select waiting.decision_id from waiting
+        where waiting.side = 'esp'
     )

@@ -1,9 +1,4 @@
 -- What analysts read first: one row per address and channel that either side knows, with the last decision about it.
-with last as (
-    select * from merge.decisions
-    qualify row_number() over (partition by address, channel order by decided_at desc, decision_id desc) = 1
-)
-
 select
     last.address,
     last.channel,
@@ -31,7 +26,8 @@ select
     people.currency,
     people.first_ordered_at,
     people.last_ordered_at
-from last
+from merge.decisions as last
 left join people on last.address = people.address
 left join memberships on last.address = memberships.address
 left join esp.contacts as contact on last.address = contact.address
+where last.is_last

@@ -52,6 +52,7 @@ select
                     'email', profiles.email,
                     'status', decided.set_esp,
                     'fields', profiles.fields,
+                    'fields_hash', md5(profiles.version),
                     'consent_at', case
                         when decided.set_esp = 'subscribed' then strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00')
                     end,

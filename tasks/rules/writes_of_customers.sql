@@ -2,16 +2,17 @@
 select
     'esp' as target,
     'customer' as kind,
-    store_id || '/' || customer_id as key,
-    address,
+    customers.store_id || '/' || customers.customer_id as key,
+    customers.address,
     cast(null as varchar) as decision_id,
     cast(null as varchar) as caused_by,
     json_object(
-        'store_id', store_id,
-        'customer_id', customer_id,
-        'email', address,
-        'first_name', first_name,
-        'last_name', last_name
+        'store_id', customers.store_id,
+        'customer_id', customers.customer_id,
+        'email', customers.address,
+        'first_name', customers.first_name,
+        'last_name', customers.last_name
     ) as payload,
-    version
-from customers_to_send
+    customers.version
+from customers_to_send as customers
+where customers.differs

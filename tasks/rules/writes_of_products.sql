@@ -1,9 +1,13 @@
--- Products that lines point to, and those that the ESP was told of: one row per store and product, with all its variants.
+-- Products that the lines of orders to send point to, and those that the ESP was told of: one row per store and product, with
+-- all its variants. A line whose product or variant is gone points to a stand-in, since the ESP needs a product.
 with needed as (
     select
-        store_id,
-        product_id
-    from lines_to_send
+        orders.store_id,
+        coalesce(products.product_id, 'no-longer-sold') as product_id
+    from orders_to_send as orders
+    inner join shop.order_lines as lines on orders.shop = lines.shop and orders.order_id = lines.order_id
+    left join shop.products as products
+        on lines.shop = products.shop and lines.product_id = products.product_id and lines.variant_id = products.variant_id
     union
     select
         stores.store_id,

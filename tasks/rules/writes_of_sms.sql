@@ -36,7 +36,7 @@ select
         else told.shop_event
     end as caused_by,
     json_object(
-        'email', coalesce(contacts.email, profiles.email, told.contact),
+        'email', coalesce(contacts.email, people.email, told.contact),
         'phone', told.address,
         'status', told.set_esp,
         'consent_at', case when told.set_esp = 'subscribed' then strftime(origin.latest_at, '%Y-%m-%dT%H:%M:%S+00:00') end
@@ -44,5 +44,5 @@ select
     concat_ws('|', told.set_esp, told.shop_event, told.esp_event, told.esp_root) as version
 from told
 left join scoped_contacts as contacts on told.contact = contacts.address
-left join profiles on told.contact = profiles.address
+left join people on told.contact = people.address
 left join scoped_events as origin on told.shop_event = origin.event_id

@@ -57,8 +57,8 @@ def checked(entity: str, *found: dict[str, Any]) -> Any:
     return check(frame, model, [], source=source, entity=entity, key=KEYS[entity])
 
 
-def store(database: Database, entity: str, page: Page, *found: dict[str, Any], run_id: str = "run-1") -> Stored:
-    return storage.store(database, checked(entity, *found), page, run_id)
+def store(database: Database, entity: str, page: Page, *found: dict[str, Any], run_id: str = "run-1", **more: Any) -> Stored:
+    return storage.store(database, checked(entity, *found), page, run_id, **more)
 
 
 def customer(**values: Any) -> dict[str, Any]:
@@ -185,21 +185,43 @@ def test_an_older_answer_that_fails_a_check_says_nothing(database: Database) -> 
 # Orders and their lines
 
 
+def lines(*found: dict[str, Any]) -> Any:
+    return checked("order_lines", *found)
+
+
 def test_lines_are_those_of_the_order_as_last_seen(database: Database) -> None:
-    store(database, "orders", at(0), {"order_id": "1"}, {"order_id": "2"})
-    lines = [{"order_id": "1", "line_id": "a"}, {"order_id": "1", "line_id": "b"}, {"order_id": "2", "line_id": "a"}]
+    bought = lines({"order_id": "1", "line_id": "a"}, {"order_id": "1", "line_id": "b"}, {"order_id": "2", "line_id": "a"})
     for _ in range(2):
-        storage.store_lines(database, checked("order_lines", *lines), "run-1")
-    store(database, "orders", at(1), {"order_id": "1"})
-    storage.store_lines(database, checked("order_lines", {"order_id": "1", "line_id": "c"}), "run-1")
+        store(database, "orders", at(0), {"order_id": "1"}, {"order_id": "2"}, lines=bought)
+    store(database, "orders", at(1), {"order_id": "1"}, lines=lines({"order_id": "1", "line_id": "c"}))
     found = [(row["order_id"], row["line_id"]) for row in rows(database, "from shop.order_lines order by all")]
     assert found == [("1", "c"), ("2", "a")]
 
 
 def test_lines_of_an_order_that_was_not_stored_are_not_stored(database: Database) -> None:
-    store(database, "orders", at(0), {"order_id": "1"})
-    storage.store_lines(database, checked("order_lines", {"order_id": "9", "line_id": "a"}), "run-1")
+    store(database, "orders", at(0), {"order_id": "1"}, lines=lines({"order_id": "9", "line_id": "a"}))
     assert rows(database, "from shop.order_lines") == []
+
+
+def test_what_the_esp_is_told_of_an_order_includes_its_lines(database: Database) -> None:
+    """Another line is another order to tell, another title of the same line is not; without lines there is nothing to tell. A
+    product that comes later takes the place of the stand-in."""
+
+    def told(**line: Any) -> str | None:
+        bought = lines({"order_id": "1", "line_id": "a", "product_id": "7", "variant_id": "7"} | line) if line else None
+        store(database, "orders", at(0), {"order_id": "1"}, lines=bought)
+        (row,) = rows(database, "select told_hash from shop.orders")
+        return row["told_hash"]
+
+    assert told() is None
+    first = told(quantity=1)
+    assert first is not None
+    assert told(title="Green tea", quantity=1) == first
+    assert told(quantity=2) != first
+    assert told(quantity=1) == first
+    store(database, "products", at(1), {"product_id": "7", "variant_id": "7"})
+    (now,) = rows(database, "select told_hash from shop.orders")
+    assert now["told_hash"] != first
 
 
 def test_variants_are_products_of_their_own(database: Database) -> None:

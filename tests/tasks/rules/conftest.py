@@ -53,6 +53,9 @@ DEFAULTS: dict[str, str] = {
     "shop_carried": "false",
     "target": "'esp'",
     "payload": "'{}'",
+    "told_hash": "'told'",
+    "is_last": "true",
+    "version": "'v'",
 }
 BY_TYPE = {
     "varchar": "''",
@@ -77,9 +80,14 @@ class Drawn:
         database.execute("create or replace temp table settled_writes as from load.writes")
         # Every relation with its real types, and empty.
         rules.build(database, (*rules.MERGE, *rules.PLAN))
+        self.drawn_views: set[str] = set()
 
     def clear(self) -> None:
         """Empty every relation, as before any test."""
+        for relation in self.drawn_views:
+            self.database.execute(f"drop table {relation}")
+            rules.build(self.database, [relation])
+        self.drawn_views = set()
         for relation in (*TABLES, *MODELS, "settled_writes", *rules.MERGE, *rules.PLAN):
             if relation not in rules.VIEWS:
                 self.database.execute(f"delete from {relation}")
@@ -102,6 +110,11 @@ class Drawn:
     def given(self, relation: str, text: str) -> None:
         """Fill a relation, instead of what it held."""
         names, drawn = _parse(text)
+        if relation in rules.VIEWS - self.drawn_views:
+            self.database.execute(f"create temp table drawn as from {relation} limit 0")
+            self.database.execute(f"drop view {relation}")
+            self.database.execute(f"alter table drawn rename to {relation}")
+            self.drawn_views.add(relation)
         columns = {
             row[0]: (row[1], row[2] == "NO")
             for row in self.database.execute(f'select column_name, column_type, "null" from (describe {relation})').fetchall()
@@ -123,7 +136,7 @@ class Drawn:
                     cells.append(DEFAULTS[name])
                 elif is_needed or (relation == "incoming_orders" and plain == "boolean"):
                     cells.append(DEFAULTS.get(name, BY_TYPE[plain]))
-                elif name in {"channel", "phase", "time_order", "chosen", "shop_carried"}:
+                elif name in {"channel", "phase", "time_order", "chosen", "shop_carried", "payload", "told_hash", "version"}:
                     cells.append(DEFAULTS[name])
                 else:
                     cells.append("null")

@@ -178,36 +178,67 @@ def test_a_case_that_no_rule_decides_stops_the_run(drawn: Any) -> None:
 
 # decided: only what is new is written down.
 
-LAST = (
-    "address | decision_id | rule | set_esp | set_shop | phase | shop_status | shop_moved | esp_status | esp_moved"
-    " | time_order | decided_at"
-)
-
 
 def test_a_decision_that_says_the_same_is_the_last_one(drawn: Any) -> None:
+    """It is only looked at again while something is to be written."""
     drawn.given(
         "decisions",
-        """address | rule | set_esp | set_shop | phase   | shop_status | shop_moved | esp_status | esp_moved | time_order
-           same    | 5    | keep    | keep     | ongoing | subscribed  | no         | subscribed | no        | unordered
-           moved   | 5    | keep    | keep     | ongoing | subscribed  | yes        | subscribed | no        | unordered
-           new     | 5    | keep    | keep     | ongoing | subscribed  | no         | subscribed | no        | unordered""",
+        """address | rule | set_esp | set_shop | phase   | shop_status | shop_moved | esp_status | esp_moved | esp_write
+           done    | 5    | keep    | keep     | ongoing | subscribed  | no         | subscribed | no        | -
+           same    | 5    | keep    | keep     | ongoing | subscribed  | no         | subscribed | no        | status
+           moved   | 5    | keep    | keep     | ongoing | subscribed  | no         | subscribed | no        | -
+           new     | 5    | keep    | keep     | ongoing | subscribed  | no         | subscribed | no        | -""",
     )
-    same = "5 | keep | keep | ongoing | subscribed | no | subscribed | no | unordered"
-    drawn.given(
-        "merge.decisions",
-        f"""{LAST}
-        same  | d0 | 6 | keep | keep | ongoing | subscribed | no | subscribed | no | unordered | 02-01
-        same  | d1 | {same} | 02-02
-        moved | d2 | {same} | 02-02""",
-    )
+    drawn.database.execute("update decisions set sentence = 'Why.'")
+    drawn.build("decided")
+    drawn.database.execute("insert into merge.decisions by name select * exclude (is_same) from decided where address <> 'new'")
+    drawn.database.execute("update decisions set shop_moved = true where address = 'moved'")
+    drawn.database.execute("update run set run_id = 'run-2'")
     drawn.gives(
         "decided",
-        """address | is_same | esp_acknowledged_at | shop_acknowledged_at
-           same    | yes     | 03-01               | 03-01
-           moved   | no      | 03-01               | 03-01
-           new     | no      | 03-01               | 03-01""",
+        """address | is_same | run_id
+           same    | yes     | run-2
+           moved   | no      | run-2
+           new     | no      | run-2""",
     )
-    drawn.gives("decided", "decision_id\n d1", where="address = 'same'")
+    kept = "select decided.decision_id = known.decision_id from ({}) as decided join merge.decisions as known using (address)"
+    assert drawn.one(f"{kept.format(drawn.model('decided'))} where address = 'same'") is True
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "phase = 'first'",
+        "shop_moved = true",
+        "shop_status = 'unsubscribed'",
+        "esp_status = 'unsubscribed'",
+        "esp_moved = true",
+        "shop_carried = true",
+        "time_order = 'esp_newer'",
+        "chosen = false",
+        "rule = '6'",
+        "set_esp = 'archived'",
+        "set_shop = 'unsubscribed'",
+        "exception = 'E1'",
+        "esp_write = 'status'",
+        "shop_write = 'consent'",
+        "skipped = 'why'",
+        "shop_event = 'other'",
+        "esp_event = 'other'",
+    ],
+)
+def test_whatever_is_otherwise_makes_another_decision(drawn: Any, change: str) -> None:
+    drawn.given(
+        "decisions",
+        """address | rule | set_esp | set_shop | phase   | shop_status | shop_moved | esp_status | esp_moved
+           a       | 5    | keep    | keep     | ongoing | a           | no         | a          | no""",
+    )
+    drawn.database.execute("update decisions set sentence = 'Why.'")
+    drawn.build("decided")
+    drawn.database.execute("insert into merge.decisions by name select * exclude (is_same) from decided")
+    drawn.gives("decided", "address")
+    drawn.database.execute(f"update decisions set {change}")
+    drawn.gives("decided", "address | is_same\n a | no")
 
 
 def test_what_is_to_be_written_is_acknowledged_by_nobody_yet(drawn: Any) -> None:
@@ -280,9 +311,11 @@ def test_whoever_is_not_written_to_breaks_nothing(drawn: Any) -> None:
     drawn.gives("broken_promises", "promise")
 
 
+DECISION = "address | rule | shop_status | esp_status | time_order | set_esp | set_shop"
+
+
 def test_an_opt_out_of_the_shop_that_would_reach_neither_side(drawn: Any) -> None:
-    drawn.given("facts", "address | shop_status | esp_status | time_order\n a | unsubscribed | not_subscribed | unordered")
-    drawn.given("decided", "address | rule | set_esp | set_shop\n a | 7 | subscribed | keep")
+    drawn.given("decisions", f"{DECISION}\n a | 7 | unsubscribed | not_subscribed | unordered | subscribed | keep")
     drawn.gives("broken_promises", "promise\n 12.2")
 
 
@@ -296,8 +329,7 @@ def test_an_opt_out_of_the_shop_that_would_reach_neither_side(drawn: Any) -> Non
     ],
 )
 def test_an_opt_out_of_the_shop_that_the_esp_would_not_hear_of(drawn: Any, facts: str, decision: str, is_broken: bool) -> None:
-    drawn.given("facts", f"address | shop_status | esp_status | time_order\n a | unsubscribed | {facts}")
-    drawn.given("decided", f"address | rule | set_esp | set_shop\n a | 7 | {decision} | keep")
+    drawn.given("decisions", f"{DECISION}\n a | 7 | unsubscribed | {facts} | {decision} | keep")
     drawn.gives("broken_promises", "promise" + ("\n 12.2" if is_broken else ""))
 
 

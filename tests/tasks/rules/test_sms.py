@@ -534,7 +534,7 @@ def test_a_no_is_written_to_every_contact_with_the_number_that_has_not_got_it(de
 def test_a_decision_about_text_messages_is_no_write_of_mail(decided: Any) -> None:
     decided.given("decided", f"{DECIDED}\n d1 | {PHONE} | sms | subscribed | absent | sms | s1 | -")
     decided.gives("writes_of_consent", "kind")
-    decided.gives("reachable", "address")
+    decided.gives("reachable", "address", where="is_new")
     decided.gives("writes_to_shops", "kind")
 
 
