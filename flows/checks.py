@@ -17,9 +17,6 @@ def check_connection(run: Run) -> list[dict[str, Any]]:
     for name, shop in run.shops.items():
         found += _look(f"shop {name}", shop.check, partial(_recognised, run, name))
     found += _look("ESP", run.esp.check)
-    if run.connection.guards.model_fields_set:
-        sentence = "The guards are read, but this version does not hold mass changes back yet: use `shopsync plan` first."
-        found.append({"where": "settings", "level": "warning", "sentence": sentence})
     return found
 
 

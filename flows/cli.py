@@ -28,6 +28,8 @@ from tasks.http import Patience
 from tasks.run import Run, open_run, open_state
 
 EMAIL = re.compile(EMAIL_PATTERN)
+EACH = 3
+"""How many people a plan names for each kind of change."""
 DONE, DEFECT, SETUP, WAITING, LATER, REJECTED = 0, 1, 2, 3, 4, 6
 
 app = typer.Typer(
@@ -87,14 +89,29 @@ def check(
 def plan(
     connection: Connection,
     full: Annotated[bool, typer.Option("--full", help="Read everything again, not only what changed.")] = False,
+    policy: Annotated[
+        str | None,
+        typer.Option(metavar="POLICY", help="Show instead who would be decided otherwise under this policy; nothing is read."),
+    ] = None,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Dry run: read both sides, decide, and show what sync and reverse would send. Nothing is written to either side."""
-    _open(connection, "plan")  # what the file says wrong is said before Prefect starts
-    from flows.forward import plan as plan_flow
+    run = _open(connection, "plan")  # what the file says wrong is said before Prefect starts
+    if policy is not None:
+        from tasks.decide import decided_otherwise
 
-    _run_flow(lambda: plan_flow(connection, full=full), pages.planned, as_json)
+        _show(decided_otherwise(run, policy), pages.otherwise, as_json)
+        return
+    from flows.forward import plan as plan_flow
+    from tasks import plans
+
+    def look() -> dict[str, Any]:
+        result: dict[str, Any] = plan_flow(connection, full=full)
+        with run.state.open() as database:  # people stand on the terminal, and nowhere in Prefect
+            return result | {"sample": plans.sample(database, result["run_id"], EACH)}
+
+    _run_flow(look, pages.planned, as_json)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.running import report, running
+from flows.running import ended, report, running
 from tasks.decide import merge_and_plan
 from tasks.extract import drain_esp, extract_shop, import_inbox
 from tasks.lease import lease
@@ -32,7 +32,7 @@ def forward(connection: str, full: bool = False, plan: str | None = None) -> dic
         load_esp(run, still_ours)
         done = report(run, decided, balance(run))
     publish(run)
-    return done
+    return ended(done)
 
 
 @flow(name="plan", flow_run_name="plan {connection}", persist_result=False)

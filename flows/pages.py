@@ -16,6 +16,8 @@ from rich.table import Table
 from tasks.state import rows
 
 MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "error": "[bold red]error[/]"}
+AT = {"esp": "ESP", "shop": "shop"}
+EXCEPTIONS = ("E1", "E3")
 OUTCOME_COLUMNS = ("planned", "acknowledged", "skipped", "rejected", "waiting")
 
 
@@ -92,12 +94,60 @@ def planned(console: Console, result: dict[str, Any]) -> None:
     """A dry run: who would change, by which rule, and what would be sent."""
     _read(console, result)
     _changes(console, result, "What would change")
+    if result["sample"]:
+        console.print(grid(sample(result["sample"]), "Some of these people"))
+        console.print()
     if result["writes"]:
         console.print(grid(result["writes"], "What would be sent", ("writes",)))
         console.print()
     total = sum(row["writes"] for row in result["writes"])
     console.print(f"{result['people']:,} people known; {total:,} writes would be sent. Nothing was written to either side.")
     _attention(console, result)
+
+
+def sample(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Some people of each change."""
+    return [
+        {
+            "person": row["address"],
+            "at": AT[row["side"]],
+            "from": row["status_before"],
+            "to": row["status_after"],
+            "rule": row["rule"],
+            "": "waits for approval" if row["waits"] else "",
+        }
+        for row in found
+    ]
+
+
+def otherwise(console: Console, result: dict[str, Any]) -> None:
+    """Who would be decided otherwise under another policy."""
+    if result["changes"] is None:
+        console.print(
+            "Cannot tell: nothing has been read yet. Run `shopsync plan` first, which reads both sides and sends nothing."
+        )
+        return
+    table = [
+        {
+            "people": row["people"],
+            "at": AT[row["side"]],
+            "is": row["status"],
+            f"becomes by {result['instead_of']}": row["becomes_now"],
+            f"by {result['policy']}": row["becomes_then"],
+            "rule": _rule(row),
+            "why": row["sentence"],
+        }
+        for row in result["changes"]
+    ]
+    if table:
+        console.print(grid(table, "Who would be decided otherwise", ("people",)))
+        console.print()
+    at = {side: sum(row["people"] for row in result["changes"] if row["side"] == side) for side in AT}
+    console.print(
+        f"Of {result['people']:,} people, {at['esp']:,} would end otherwise at the ESP and {at['shop']:,} in the shop under "
+        f"{result['policy']} instead of {result['instead_of']}. Nothing was read or sent.",
+        soft_wrap=True,
+    )
 
 
 def done(console: Console, result: dict[str, Any]) -> None:
@@ -126,14 +176,21 @@ def changes(transitions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "people": row["people"],
-            "at": {"esp": "ESP", "shop": "shop"}[row["side"]],
+            "at": AT[row["side"]],
             "from": row["status_before"],
             "to": row["status_after"],
-            "rule": row["rule"] if row["exception"] is None else f"{row['rule']}, exception {row['exception']}",
+            "rule": _rule(row),
             "why": row["sentence"],
         }
         for row in transitions
     ]
+
+
+def _rule(row: dict[str, Any]) -> str:
+    reason = row.get("guard") or row.get("exception")
+    if reason is None:
+        return str(row["rule"])
+    return f"{row['rule']}, {'exception' if reason in EXCEPTIONS else 'guard'} {reason}"
 
 
 def _changes(console: Console, result: dict[str, Any], title: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.running import report, running
+from flows.running import ended, report, running
 from tasks.decide import merge_and_plan
 from tasks.extract import drain_esp
 from tasks.lease import lease
@@ -28,4 +28,4 @@ def reverse(connection: str, plan: str | None = None) -> dict[str, Any]:
             push_back(run, shop, still_ours)
         done = report(run, decided, balance(run))
     publish(run)
-    return done
+    return ended(done)

@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from prefect.context import FlowRunContext
+from prefect.states import Completed
 
 from flows.blocks import read_block
 from flows.pages import changes
-from flows.watching import Watcher, tell
+from flows.watching import Watcher, announce, tell
 from schemas.settings import SettingsError, read_settings
 from tasks import chain, privacy
 from tasks.connector import SetupError, TryLater
@@ -101,6 +104,7 @@ def report(run: Run, decided: dict[str, Any], writes: list[dict[str, Any]]) -> d
     tell(f"{run.name}-{run.flow}-decided", changes(decided["transitions"]), "Who changes, and by which rule.")
     for plan in decided["waiting"]:
         tell(f"{run.name}-{run.flow}-waiting", changes(plan["changes"]), f"What waits for an approval, as plan {plan['plan']}.")
+        announce(run.name, plan)
     tell(f"{run.name}-{run.flow}-written", writes, "What was written, and what became of it.")
     tell(f"{run.name}-{run.flow}-chain", [vars(end)], "The head of the chain that proves the consent events.")
     return {
@@ -119,3 +123,13 @@ def report(run: Run, decided: dict[str, Any], writes: list[dict[str, Any]]) -> d
         "requests": requests,
         "chain": vars(end),
     }
+
+
+def ended(result: dict[str, Any]) -> dict[str, Any]:
+    """What a flow returns. One that leaves a plan waiting ends in a state that says so, for whoever looks in the Prefect UI."""
+    if not result["waiting"] or FlowRunContext.get() is None:
+        return result
+    plans = ", ".join(f"plan {plan['plan']} ({plan['people']:,} people)" for plan in result["waiting"])
+    message = f"{plans}: run this flow with the plan's hash to approve it."
+    state: Any = Completed(name="AwaitingApproval", message=message, data=result)
+    return cast("dict[str, Any]", state)  # Prefect hands the caller of a flow the data of the state that it returns

@@ -11,6 +11,7 @@ from uuid import UUID
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.context import FlowRunContext
+from prefect.events import emit_event
 
 from tasks.connector import ConnectorError
 from tasks.run import Progress
@@ -55,6 +56,26 @@ def tell(key: str, table: list[dict[str, Any]], description: str) -> None:
         words = " · ".join(value for value in row.values() if isinstance(value, str))
         numbers = ", ".join(f"{name} {value:,}" for name, value in row.items() if isinstance(value, int))
         log.info("%s: %s", words, numbers)
+
+
+WAITS = "shopsync.plan.waits"
+
+
+def announce(connection: str, plan: dict[str, Any]) -> None:
+    """Emit the Prefect event that a plan waits for an approval, for automations that tell somebody: the resource is the
+    connection (`shopsync.connection.NAME`), the payload says how many people, which guards, and the plan's hash."""
+    if FlowRunContext.get() is None:
+        return
+    emit_event(
+        event=WAITS,
+        resource={"prefect.resource.id": f"shopsync.connection.{connection}", "prefect.resource.name": connection},
+        payload={
+            "plan": plan["plan"],
+            "flow": plan["flow"],
+            "people": plan["people"],
+            "guards": sorted({row["guard"] for row in plan["changes"]}),
+        },
+    )
 
 
 def slug(name: str) -> str:

@@ -111,13 +111,14 @@ class Town:
         stop(self._process)
 
 
-def run_flow(name: str, connection: str) -> Json:
-    """Run a flow as the command line does: `sync` or `reverse`."""
+def run_flow(name: str, connection: str) -> list[Json]:
+    """Run a flow as the command line does: `sync` or `reverse`, and once more to approve what waits, as a merchant would."""
     from flows.forward import forward  # noqa: PLC0415  # loads Prefect, which takes its settings from the environment
     from flows.reverse import reverse  # noqa: PLC0415
 
-    result: Json = forward(connection) if name == "sync" else reverse(connection)
-    return result
+    run = forward if name == "sync" else reverse
+    results: list[Json] = [run(connection)]
+    return results + [run(connection, plan=plan["plan"]) for plan in results[0]["waiting"]]
 
 
 class Beside:
@@ -125,14 +126,14 @@ class Beside:
 
     def __init__(self) -> None:
         self._worker = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-        self._under_way: list[Future[Json]] = []
+        self._under_way: list[Future[list[Json]]] = []
 
     def run(self, name: str, connection: str) -> None:
         self._under_way.append(self._worker.submit(run_flow, name, connection))
 
     def results(self) -> list[Json]:
         """What the flows asked for until now came to, when all of them are done."""
-        found = [done.result() for done in self._under_way]
+        found = [result for done in self._under_way for result in done.result()]
         self._under_way.clear()
         return found
 
@@ -296,7 +297,7 @@ class _Demo:
         return is_same and self.last_writes == 0 and not self.unwanted
 
     def flow(self, name: str) -> None:
-        self.results.append(run_flow(name, "demo"))
+        self.results += run_flow(name, "demo")
 
     def look(self) -> None:
         """Read both sides as they are before the first sync."""
@@ -388,6 +389,11 @@ class _Demo:
         for (sentence, rule), number in told.items():
             table.add_row(f"{number:>6,}", f"[dim]{rule.removeprefix('S-')}[/]", escape(sentence))
         self.teller.show(table)
+        for plan in (plan for result in self.results[first:] for plan in result["waiting"]):
+            self.teller.say(
+                f"{plan['people']:,} of them would have become subscribed in the shop at once. So many wait for an approval; "
+                f"it was given by the plan's hash: [bold]shopsync reverse demo --plan {plan['plan']}[/]"
+            )
         written = sum(row["acknowledged"] for result in self.results[first:] for row in result["writes"])
         self.teller.say(f"[dim]How many, by which rule, and why.[/] {written:,} writes in {seconds:.0f} seconds.")
 

@@ -27,11 +27,13 @@ class _Frozen(BaseModel):
 
 
 class Guards(_Frozen):
-    """Shares of the people known; a kind of transition that exceeds its share waits for approval."""
+    """Shares of the people whom a side knows; a kind of transition that exceeds its share waits for approval, unless it
+    concerns fewer people than `at_least`."""
 
     subscribe: Share = 0.005
     unsubscribe_inferred: Share = 0.02
     delete: Share = 0.02
+    at_least: Annotated[int, Field(ge=1)] = 5
 
 
 class Switches(_Frozen):

@@ -173,7 +173,7 @@ class PlanRows(pa.DataFrameModel):
     status_before: str = pa.Field(description="The status on the side that would change.")
     status_after: str = pa.Field(description="What it would become.")
     rule: str = pa.Field(description="Id of the rule in the policy's table.")
-    guard: str = pa.Field(description="Why it needs an approval: E1 or E3.")
+    guard: str = pa.Field(description="Why it needs an approval: E1, E3, subscribe, unsubscribe_inferred or delete.")
 
 
 class Touched(pa.DataFrameModel):
@@ -195,9 +195,7 @@ class Writes(pa.DataFrameModel):
     address: str = pa.Field(nullable=True, description="The person it is about; null for products.")
     decision_id: str = pa.Field(nullable=True, description="The decision it carries out.")
     caused_by: str = pa.Field(nullable=True, description="The consent event it hands on.")
-    payload: str = pa.Field(
-        nullable=True, description="In our words, as JSON. What is sent of orders is made then."
-    )
+    payload: str = pa.Field(nullable=True, description="In our words, as JSON. What is sent of orders is made then.")
     payload_hash: str = pa.Field(description="Equal hashes are the same write.")
     is_known: bool = pa.Field(description="An earlier write of this entity was acknowledged.")
     state: str = pa.Field(description="planned, sent, acknowledged, skipped or rejected.")

@@ -8,10 +8,10 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks import ledger, merge, plans, scope
+from tasks import ledger, merge, plans, rules, scope
 from tasks.merge import Choices, Store
 from tasks.run import Run
-from tasks.state import LOADED_AT, Database, fact
+from tasks.state import LOADED_AT, Database, fact, rows
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -70,3 +70,26 @@ def decide_and_plan(
     if flow:
         scope.conclude(database, flow, basis, at, was_whole=not is_part)
     return counts
+
+
+def decided_otherwise(run: Run, policy: str) -> dict[str, Any]:
+    """Who would be decided otherwise under another policy, over all that the state knows; nothing is kept, read or sent.
+
+    Returns {"policy", "instead_of", "people", "changes": [...]}, rows as in the model; people and changes are None when nothing
+    has been read yet, so that nobody can tell. Raises SetupError for a policy that cannot be used.
+    """
+    with run.state.open() as database:
+        told = {"connection": run.name, "policy": policy, "instead_of": run.connection.policy, "people": None, "changes": None}
+        loaded_at = fact(database, LOADED_AT)
+        choices = run.choices(datetime.fromisoformat(loaded_at) if loaded_at else None)
+        merge.bind_run(database, run.run_id, datetime.now(UTC), choices, run.stores())
+        other = rules.load_policy(policy)
+        rules.build(database, rules.MERGE[: rules.MERGE.index("decisions") + 1])
+        database.execute("create temp table decisions_now as from decisions")
+        rules.bind(database, "policy", other)
+        rules.build(database, ["decisions"])
+        (count,) = rows(database, "select count(*) as people from decisions")
+        if count["people"]:
+            found = f"from ({rules.model('decided_otherwise')}) order by side, people desc, rule"
+            told |= count | {"changes": rows(database, found)}
+        return told

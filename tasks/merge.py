@@ -5,8 +5,8 @@ Plain functions over an open database; the logic stands in `tasks.rules`, one SE
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 
 import polars as pl
@@ -23,7 +23,8 @@ class BrokenPromiseError(Exception):
 class Choices:
     """What the merchant chose for a connection, as far as decisions and plans depend on it.
 
-    `loaded_at`: when the first load was done; null before. `sms_since`: null while SMS is switched off.
+    `loaded_at`: when the first load was done; null before. `sms_since`: null while SMS is switched off. `guards`: of each kind
+    of mass change, which share of the people known waits for an approval, if it concerns no fewer than `guarded_from`.
     """
 
     policy: str = "consent-first"
@@ -33,6 +34,8 @@ class Choices:
     customers_since: date | None = None
     loaded_at: datetime | None = None
     sms_since: date | None = None
+    guards: Mapping[str, float] = field(default_factory=dict)
+    guarded_from: int = 1
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,18 @@ def bind_run(database: Database, run_id: str, at: datetime, choices: Choices, st
                 "loaded_at": pl.Datetime("us", "UTC"),
                 "groups": pl.List(pl.String),
             },
+        ),
+    )
+    rules.bind(
+        database,
+        "guards",
+        pl.DataFrame(
+            {
+                "guard": list(choices.guards),
+                "share": list(choices.guards.values()),
+                "at_least": [choices.guarded_from] * len(choices.guards),
+            },
+            schema={"guard": pl.String, "share": pl.Float64, "at_least": pl.Int64},
         ),
     )
     bind_stores(database, stores)

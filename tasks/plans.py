@@ -49,7 +49,7 @@ def approve(database: Database, plan_id: str, flow: str, at: datetime) -> None:
 def keep(database: Database, run_id: str, flow: str, at: datetime) -> dict[str, Any] | None:
     """Store what of a flow waits as a plan, in place of the one that waited before.
 
-    Returns {"plan", "flow", "people", "changes": [{"side", "status_before", "status_after", "rule", "exception", "sentence",
+    Returns {"plan", "flow", "people", "changes": [{"side", "status_before", "status_after", "rule", "guard", "sentence",
     "people"}]}, or None when nothing waits.
     """
     rules.build(database, ["waiting"])
@@ -80,7 +80,7 @@ def keep(database: Database, run_id: str, flow: str, at: datetime) -> dict[str, 
     database.execute(
         """
         insert into merge.plan_rows by name
-        select $plan_id as plan_id, * exclude (side, flow) from waiting where flow = $flow
+        select $plan_id as plan_id, * exclude (side, flow, sentence) from waiting where flow = $flow
         """,
         {"plan_id": found["plan_id"], "flow": flow},
     )
@@ -88,11 +88,42 @@ def keep(database: Database, run_id: str, flow: str, at: datetime) -> dict[str, 
         database,
         """
         select
-            side, status_before, status_after, rule, guard as exception,
-            (select min(sentence) from decided where decided.rule = waiting.rule) as sentence,
-            count(distinct address) as people
+            side, status_before, status_after, rule, guard, min(sentence) as sentence, count(distinct address) as people
         from waiting where flow = $1 group by all order by people desc, rule
         """,
         [flow],
     )
     return {"plan": found["plan_id"], "flow": flow, "people": found["people"], "changes": changes}
+
+
+def sample(database: Database, run_id: str, each: int) -> list[dict[str, Any]]:
+    """Some of the people whom the writes planned by a run, and what waits, concern: `each` per kind of change, the same ones
+    each time for the same plan. Returns {"side", "status_before", "status_after", "rule", "address", "waits"}."""
+    return rows(
+        database,
+        """
+        with concerned as (
+            select
+                if(writes.target = 'esp', 'esp', 'shop') as side, decisions.rule, decisions.address, false as waits,
+                if(writes.target = 'esp', decisions.esp_status, decisions.shop_status) as status_before,
+                if(writes.target = 'esp', decisions.set_esp, decisions.set_shop) as status_after
+            from load.writes as writes
+            inner join merge.decisions as decisions on writes.decision_id = decisions.decision_id
+            where writes.run_id = $run_id
+            union
+            select
+                if(plans.flow = 'forward', 'esp', 'shop'), held.rule, held.address, true,
+                held.status_before, held.status_after
+            from merge.plan_rows as held
+            inner join merge.plans as plans on held.plan_id = plans.plan_id
+            where plans.approved_at is null
+        )
+        select side, status_before, status_after, rule, address, waits
+        from concerned
+        qualify row_number() over (
+            partition by side, status_before, status_after, rule, waits order by md5(address)
+        ) <= $each
+        order by all
+        """,
+        {"run_id": run_id, "each": each},
+    )

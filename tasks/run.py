@@ -47,7 +47,15 @@ class Run:
         chosen = self.connection
         sms_since = chosen.switches.sms_since if chosen.switches.sms else None
         return Choices(
-            chosen.policy, chosen.groups, chosen.double_opt_in, chosen.tag_prefix, chosen.customers_since, loaded_at, sms_since
+            chosen.policy,
+            chosen.groups,
+            chosen.double_opt_in,
+            chosen.tag_prefix,
+            chosen.customers_since,
+            loaded_at,
+            sms_since,
+            guards=chosen.guards.model_dump(exclude={"at_least"}),
+            guarded_from=chosen.guards.at_least,
         )
 
     def stores(self) -> list[Store]:

@@ -1,5 +1,6 @@
 -- The groups people are in once the shops hold what is decided: one row per address a shop knows. Tags and profiles go by
--- these, so that the flow which tells the shops leaves nothing for the other one to put right.
+-- these, so that the flow which tells the shops leaves nothing for the other one to put right; also where that waits for an
+-- approval.
 select
     memberships.address,
     case decided.set_shop

@@ -30,6 +30,11 @@ data_dir = "state"
 policy = "consent-first"
 customers_every_minutes = 0
 {more}
+[connections.demo.guards]  # everybody here changes, and most tests are not about that
+subscribe = 1
+unsubscribe_inferred = 1
+delete = 1
+
 [connections.demo.shop]
 platform = "woocommerce"
 url = "{shop}"

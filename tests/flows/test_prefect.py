@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 import small_world
 
+from flows.watching import WAITS
 from sandbox.server import Fault
 from tasks.state import State
 
@@ -115,3 +117,51 @@ def test_a_side_that_is_away_fails_the_run_for_now(
     run = newest_run(prefect_url(), "forward")
     assert run["state_type"] == "FAILED"
     assert "asks to wait 3600 s" in run["state"]["message"]
+
+
+def test_a_mass_change_ends_the_run_as_awaiting_approval_and_is_announced(
+    town: cuts.Town, command: Callable[..., Any], prefect_url: Callable[[], str]
+) -> None:
+    """The shop loses people. The merchant approves by the hash, as a parameter of the flow."""
+    url = prefect_url()
+    with town.open():
+        town.config.write_text(town.config.read_text().replace("delete = 1", "delete = 0.02\nat_least = 2"))
+        for flow in ("forward", "reverse", "forward"):
+            assert town.program.run(flow, town.config)["status"] == 0
+        gone = [small_world.address(number) for number in range(4, 9)]
+        for address in gone:
+            town.shop.act_delete_customer(address)
+        ended = command("sync", "demo", "--json", flow=True)
+        assert ended.returncode == 3, ended.stderr
+        (plan,) = json.loads(ended.stdout)["waiting"]
+        assert {row["guard"] for row in plan["changes"]} == {"delete"}
+        run = newest_run(url, "forward")
+        assert (run["state_type"], run["state_name"]) == ("COMPLETED", "AwaitingApproval")
+        assert plan["plan"] in run["state"]["message"]
+
+        shown = command("plan", "demo", flow=True)
+        assert shown.returncode == 3
+        assert f"shopsync sync demo --plan {plan['plan']}" in shown.stdout
+        assert any(address in shown.stdout for address in gone), "some of the people, on the terminal only"
+
+        approved = command("sync", "demo", "--plan", plan["plan"], "--json", flow=True)
+        assert approved.returncode == 0, approved.stderr
+        planned = {row["kind"]: row["planned"] for row in json.loads(approved.stdout)["writes"]}
+        assert planned["archive"] == plan["people"]
+        assert newest_run(url, "forward")["state_name"] == "Completed"
+    events = announced(url)
+    assert {event["payload"]["plan"] for event in events} == {plan["plan"]}
+    assert events[0]["resource"]["prefect.resource.id"] == "shopsync.connection.demo"
+    assert [address for address in addresses(town) if address in json.dumps(events).lower()] == []
+
+
+def announced(url: str) -> list[dict[str, Any]]:
+    """The events that say that a plan waits; Prefect stores events a moment after they were sent."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        answer = httpx.post(f"{url}/events/filter", json={"filter": {"event": {"name": [WAITS]}}}, timeout=60)
+        found: list[dict[str, Any]] = answer.raise_for_status().json()["events"]
+        if found:
+            return found
+        time.sleep(0.5)
+    raise AssertionError("no event was stored")

@@ -154,7 +154,7 @@ def test_exceptions_wait_for_an_approval_and_nothing_else_does(town: cuts.Town, 
         ends = {each: town.program.run(each, town.config) for each in ("forward", "reverse")}
         assert [end["status"] for end in ends.values()] == [0, 0]
         (plan,) = ends[flow]["result"]["waiting"]
-        assert {row["exception"] for row in plan["changes"]} == {exception}
+        assert {row["guard"] for row in plan["changes"]} == {exception}
         assert sum(row["acknowledged"] for end in ends.values() for row in end["result"]["writes"]) > 20
         again = town.program.run(flow, town.config)["result"]
         assert [one["plan"] for one in again["waiting"]] == [plan["plan"]], "the same plan, as long as nothing else is decided"

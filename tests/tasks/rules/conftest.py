@@ -274,16 +274,26 @@ class World:
     """Both sides of a connection, and shopsync between them.
 
     `is_strict`: the ESP subscribes nobody again who left by themselves (Mailchimp's compliance state). `skew` is how far its
-    clock is ahead of ours.
+    clock is ahead of ours. `is_approving`: the merchant approves whatever waits.
     """
 
     def __init__(
-        self, folder: Path, clock: Any, *, is_strict: bool = False, skew: timedelta = timedelta(0), **choices: Any
+        self,
+        folder: Path,
+        clock: Any,
+        *,
+        is_strict: bool = False,
+        skew: timedelta = timedelta(0),
+        is_approving: bool = True,
+        **choices: Any,
     ) -> None:
         self.state = State(folder)
         self._stack = ExitStack()
         self._database: Database | None = None
         self.clock, self.is_strict, self.skew = clock, is_strict, skew
+        self.is_approving = is_approving
+        self.approved: str | None = None
+        self.waiting: dict[str, dict[str, Any] | None] = {}
         self.choices = Choices(**choices)
         self.accounts: dict[tuple[str, str], Account] = {}
         self.orders: dict[tuple[str, str], dict[str, Any]] = {}
@@ -494,19 +504,28 @@ class World:
         return done
 
     def _decide(self, database: Database, flow: str | None) -> str:
-        """A flow looks at whom something touched, a dry run at everybody: what it finds, the flows have missed.
-
-        The merchant approves whatever waits for it.
-        """
+        """A flow looks at whom something touched, a dry run at everybody: what it finds, the flows have missed."""
         self.wait(seconds=1)
         self.runs += 1
         run_id = f"run-{self.runs:04}"
         stores = [Store(shop, f"at-{shop}", PLATFORMS.get(shop, "WooCommerce")) for shop in self.shops]
         decide = partial(decide_and_plan, database, flow, self.choices, stores, run_id=run_id, whole=flow is None)
-        decide(at=self.now)
-        if flow and (waiting := plans.keep(database, run_id, flow, self.now)):
-            decide(at=self.now, approved=waiting["plan"])
+        decide(at=self.now, approved=self.approved)
+        if flow:
+            waiting = self.waiting[flow] = plans.keep(database, run_id, flow, self.now)
+            if waiting and self.is_approving:
+                decide(at=self.now, approved=waiting["plan"])
         return run_id
+
+    def approve(self, flow: str) -> list[tuple[str, str, str]]:
+        """Run a flow once more, naming the plan that waits."""
+        waiting = self.waiting[flow]
+        assert waiting
+        self.approved = waiting["plan"]
+        try:
+            return self.forward() if flow == "forward" else self.reverse()
+        finally:
+            self.approved = None
 
     def _read_again(self, run_id: str) -> None:
         """Whom a shop would be told to be subscribed is looked at once more: they may have opted out there meanwhile."""
