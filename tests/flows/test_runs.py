@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -290,3 +291,35 @@ def test_no_call_is_made_while_the_state_is_open(town: cuts.Town, monkeypatch: p
         flows.reverse.reverse.fn("demo")
     assert len(during) > 80
     assert [call for call in during if not call.endswith(": 0")] == []
+
+
+def test_another_policy_is_shown_before_it_is_chosen(town: cuts.Town, command: Callable[..., Any]) -> None:
+    """Nothing is read or sent for it, and a policy that decides alike changes nobody."""
+
+    def asked(policy: str, status: int = 0) -> Any:
+        ended = command("plan", "demo", "--policy", policy, "--json")
+        assert ended.returncode == status, ended.stderr
+        return json.loads(ended.stdout) if status == 0 else ended.stderr
+
+    with town.open() as doors:
+        told = asked("mailchimp-for-shopify")
+        assert (told["people"], told["changes"]) == (None, None), "nothing has been read yet"
+        assert "Cannot tell" in command("plan", "demo", "--policy", "mailchimp-for-shopify").stdout
+        assert town.program.run("plan", town.config)["status"] == 0
+        for door in doors.values():
+            door.calls.clear()
+        told = asked("mailchimp-for-shopify")
+        assert {row["exception"] for row in told["changes"] if row["side"] == "shop"} == {"E1"}
+        assert {(row["becomes_now"], row["becomes_then"]) for row in told["changes"] if row["exception"]} == {
+            ("unsubscribed", "subscribed")
+        }
+        assert asked("consent-first")["changes"] == []
+        assert "there is no policy" in asked("nobodys", status=2)
+        page = command("plan", "demo", "--policy", "mailchimp-for-shopify").stdout
+        assert "Who would be decided otherwise" in page
+        assert "exception E1" in page
+        assert [call for door in doors.values() for call in door.calls] == []
+    with State(town.folder / "state" / "demo").open() as database:
+        assert database.execute("select count(distinct rule) from merge.decisions where exception is not null").fetchone() == (
+            0,
+        )
