@@ -37,7 +37,9 @@ def plan(database: Database, flow: str, *, is_dry: bool = False) -> None:
         """,
         {"flow": flow, "is_dry": is_dry},
     )
-    database.execute("insert into load.writes by name select * from writes_to_plan where flow = $1", [flow])
+    for kind in rules.WRITES[flow]:
+        database.execute(f"create or replace temp view wanted as from {kind}")
+        database.execute(f"insert into load.writes by name {rules.model('writes_to_plan')}")
 
 
 def planned(database: Database, run_id: str) -> list[dict[str, object]]:

@@ -64,8 +64,20 @@ PLAN = (
     "writes_of_customers",
     "writes_of_orders",
     "writes_to_shops",
-    "writes_to_plan",
 )
+WRITES = {
+    "forward": (
+        "writes_of_consent",
+        "writes_of_sms",
+        "writes_of_profiles",
+        "writes_of_tags",
+        "writes_of_products",
+        "writes_of_customers",
+        "writes_of_orders",
+    ),
+    "reverse": ("writes_to_shops",),
+}
+"""What a flow writes. Planned one after the other: all at once would not fit into memory."""
 VIEWS = frozenset(
     {
         "order_owners",
@@ -77,7 +89,6 @@ VIEWS = frozenset(
         "writes_of_customers",
         "writes_of_orders",
         "writes_to_shops",
-        "writes_to_plan",
     }
 )
 """Relations that are read anew each time: a copy would be too large, or only a little of it is looked at."""

@@ -1,24 +1,6 @@
--- What this run has to write: one row per target, kind and key whose last settled write was another one. What waits for an
--- approval is not planned.
-with wanted as (
-    select * from writes_of_consent
-    union all
-    select * from writes_of_sms
-    union all
-    select * from writes_of_profiles
-    union all
-    select * from writes_of_tags
-    union all
-    select * from writes_of_products
-    union all
-    select * from writes_of_customers
-    union all
-    select * from writes_of_orders
-    union all
-    select * from writes_to_shops
-),
-
-hashed as (
+-- What this run has to write of what is `wanted`, the relation of one kind of write: one row per target, kind and key whose
+-- last settled write was another one. What waits for an approval is not planned.
+with hashed as (
     select
         wanted.*,
         md5(version) as payload_hash

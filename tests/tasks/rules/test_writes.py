@@ -367,6 +367,7 @@ def test_only_what_is_new_is_planned(drawn: Any) -> None:
             esp    | tags    | new     | {hashed}     | acknowledged | yes""",
     )
     drawn.given("load.writes", "target | kind | key | state\n esp | profile | underway | sent\n esp | profile | new | skipped")
+    drawn.database.execute("create or replace temp view wanted as from writes_of_profiles")
     drawn.gives(
         "writes_to_plan",
         """target | key     | flow    | state   | is_known
