@@ -51,6 +51,8 @@ from tasks.chain import verify
 from tasks.state import State
 
 EVERY_CUT = "SHOPSYNC_EVERY_CUT"
+MADE = re.compile(r"^load\.load_esp:")
+"""What is written down of a store just made: after a kill right behind the making, the next run finds it there already."""
 POLLED = re.compile(r"GET .*/batches/\{\}$")
 """How often a batch is asked for depends on how quickly it is done."""
 WRITE = re.compile(r" of (?!GET)|/batch$")
@@ -293,7 +295,7 @@ def run_day(town: Town, day: Day, cuts: Collection[Cut]) -> dict[str, Any]:
     problems += [f"created twice: {made}" for made in created_twice(town.esp)]
     told = Counter(consent_writes(town.esp))
     problems += [f"consent written {times} times: {write}" for write, times in told.items() if times > 1]
-    problems += [f"never came to {cut}" for cut in left if not POLLED.search(cut.site)]
+    problems += [f"never came to {cut}" for cut in left if not POLLED.search(cut.site) and not MADE.search(cut.site)]
     problems += unbalanced(town.folder / "state" / "demo" / "state.duckdb")
     problems += unpublished(town.folder / "state" / "demo")
     problems += unproved(town.folder / "state" / "demo")
